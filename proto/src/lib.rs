@@ -1,0 +1,12 @@
+//! clew.v1: the agent stream and the query service.
+//!
+//! The `.proto` files beside this crate are the reference; `docs/protocol.md` tells how the messages play together.
+
+/// The generated messages, clients and servers.
+#[allow(unreachable_pub, clippy::all, rust_2018_idioms, missing_docs)]
+pub mod v1 {
+    tonic::include_proto!("clew.v1");
+}
+
+/// The encoded `FileDescriptorSet` of clew.v1 and OTLP, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
