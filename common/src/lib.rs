@@ -1,0 +1,12 @@
+//! What the agent and the collector share, and only that.
+
+pub mod admin;
+pub mod backoff;
+pub mod config;
+pub mod ids;
+pub mod log;
+pub mod otlp;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod world;
