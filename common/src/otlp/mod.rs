@@ -6,6 +6,7 @@ pub mod grpc;
 pub mod http;
 pub mod json;
 pub mod walk;
+pub mod wire;
 pub mod filter;
 pub mod receiver;
 pub mod admission;
