@@ -1,1 +1,54 @@
-fn main() {}
+//! clew: the command that people type.
+//!
+//! One module a subcommand; this file parses and runs. Exit codes: 0 for success, 1 for failure or "not found", 2 for
+//! wrong usage. A reader that goes away (`clew ... | head`) is no failure.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod clock;
+mod completions;
+mod load;
+mod output;
+
+/// Distributed tracing: see your traces, and put tracing systems under load
+#[derive(Debug, Parser)]
+#[command(
+    name = "clew",
+    version,
+    arg_required_else_help = true,
+    after_help = "Run `clew help COMMAND` for examples of each command."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Put any OTLP endpoint under load, and check what it kept
+    Load(load::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Load(args) => args.run(),
+            Self::Completions(args) => args.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("clew: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
