@@ -1,0 +1,252 @@
+//! The collector: persists the spans of agents and answers every question about traces.
+//!
+//! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`; questions come by `query` (gRPC)
+//! or `tempo` (HTTP) -> `lookup` -> `clew_storage` and, for what still waits there, `agents`.
+
+mod agents;
+mod intake;
+mod lookup;
+mod metrics;
+pub mod options;
+mod otlp;
+mod query;
+mod tempo;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use clew_common::{
+    admin::{self, Admin},
+    log::Appender,
+    log_metrics::LogMetrics,
+    otlp::{
+        admission::Admission,
+        grpc, http,
+        pack::Packer,
+        receiver::{self, Receiver},
+    },
+    server,
+    shutdown::{self, Drain},
+    world::World,
+};
+use clew_proto::v1::{intake_server::IntakeServer, query_server::QueryServer};
+use clew_storage::{Opened, Storage};
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tonic::service::Routes;
+
+use crate::{
+    agents::Agents,
+    intake::Intake,
+    lookup::Lookup,
+    metrics::{Gauges, Metrics},
+    options::Options,
+    otlp::OtlpStore,
+    query::Query,
+};
+
+/// Why a collector does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] clew_storage::OpenError),
+    /// A port cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The disk under the store failed.
+    #[error("the WAL's disk failed: {0}. Nothing acked is lost; fix the disk and start again")]
+    Disk(String),
+}
+
+impl Options {
+    /// Checks what can be checked without touching anything.
+    ///
+    /// # Errors
+    /// Names the setting and what is wrong with it.
+    pub fn check(&self) -> Result<(), Error> {
+        let rule = |holds: bool, text: &str| if holds { Ok(()) } else { Err(Error::Options(text.to_owned())) };
+        rule(self.segment_bytes.0 >= 1 << 20, "segment_bytes is under 1MiB")?;
+        rule(self.segment_bytes.0 <= 1 << 30, "segment_bytes is over 1GiB")?;
+        rule(self.max_wal_bytes.0 >= 2 * self.segment_bytes.0, "max_wal_bytes is under two times segment_bytes")?;
+        rule(self.max_request_bytes.0 >= 1 << 10, "max_request_bytes is under 1KiB")?;
+        rule(self.max_request_bytes.0 <= 1 << 30, "max_request_bytes is over 1GiB")?;
+        rule(
+            self.max_intake_bytes.0 >= 2 * self.max_request_bytes.0,
+            "max_intake_bytes is under two times max_request_bytes",
+        )?;
+        rule(self.max_memory_bytes.0 >= 16 << 20, "max_memory_bytes is under 16MiB")?;
+        rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
+        rule(self.max_connections > 0, "max_connections is 0")?;
+        rule(self.max_lookups > 0, "max_lookups is 0")
+    }
+
+    /// A record is a pack of requests, compressed, with its head.
+    fn max_batch_bytes(&self) -> usize {
+        self.max_request_bytes.0 as usize + (16 << 20)
+    }
+}
+
+/// A collector that is open, but does not serve yet.
+pub struct Collector {
+    options: Options,
+    metrics: Metrics,
+    registry: Registry,
+    storage: Storage,
+    receiver: Receiver,
+    packed: BoxFuture<'static, ()>,
+    intake: Intake,
+    lookup: Lookup,
+}
+
+impl Collector {
+    /// Opens the store, replays its WAL and gets everything ready to serve. Blocking. `drain` ends the agents' streams.
+    ///
+    /// # Errors
+    /// When a setting makes no sense or the store cannot be opened.
+    pub fn open(options: Options, world: World, drain: Drain) -> Result<Self, Error> {
+        options.check()?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let started = std::time::Instant::now();
+        let Opened { storage, collector_id, salt, known, spans } = Storage::open(
+            clew_storage::Options {
+                data: options.data.clone(),
+                segment_bytes: options.segment_bytes.0,
+                max_wal_bytes: options.max_wal_bytes.0,
+                max_record_bytes: u32::try_from(options.max_batch_bytes() + (16 << 20)).unwrap_or(u32::MAX),
+                max_memory_bytes: options.max_memory_bytes.0 as usize,
+            },
+            world.clone(),
+        )?;
+        tracing::info!(spans, took_ms = started.elapsed().as_millis() as u64, collector = %collector_id, "opened the store");
+        let agents = Agents::default();
+        registry.register_collector(Box::new(LogMetrics::new("clew_collector_wal_", storage.wal().stats())));
+        registry.register_collector(Box::new(Gauges { storage: storage.clone(), agents: agents.clone() }));
+        let (packer, packed) =
+            Packer::start(Arc::new(OtlpStore(storage.clone())), world.clone(), salt, known, metrics.pack.clone());
+        let half = options.max_intake_bytes.0 as usize / 2;
+        let receiver = Receiver::new(
+            packer,
+            Admission::new(half),
+            receiver::Limits {
+                max_request_bytes: options.max_request_bytes.0 as usize,
+                body_timeout: Duration::from_secs(options.body_timeout_s),
+            },
+            metrics.receiver.clone(),
+        );
+        let intake = Intake {
+            storage: storage.clone(),
+            agents: agents.clone(),
+            collector_id,
+            window_bytes: options.agent_window_bytes.0,
+            max_batch_bytes: options.max_batch_bytes().min(half),
+            room: Intake::room(half),
+            world: world.clone(),
+            metrics: metrics.intake.clone(),
+            drain,
+        };
+        let lookup = Lookup {
+            storage: storage.clone(),
+            agents,
+            places: Arc::new(Semaphore::new(options.max_lookups)),
+            world,
+            metrics: metrics.lookup.clone(),
+        };
+        Ok(Self { options, metrics, registry, storage, receiver, packed: Box::pin(packed), intake, lookup })
+    }
+
+    /// What the gRPC port serves.
+    pub fn grpc_router(&self) -> Router {
+        // A batch may be as large as the record it lies in.
+        let max_message = self.options.max_batch_bytes() + (16 << 20);
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
+            .add_service(QueryServer::new(Query(self.lookup.clone())))
+            .add_service(health);
+        let descriptors = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(clew_proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        match (descriptors().build_v1(), descriptors().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no reflection"),
+        }
+        routes.into_axum_router().merge(grpc::router(self.receiver.clone()))
+    }
+
+    /// Serves on the ports of the options until `drain` begins, then finishes what was begun. `ready` is called once
+    /// everything serves.
+    ///
+    /// # Errors
+    /// When a port cannot be had or the WAL's disk fails.
+    pub async fn run(self, drain: Drain, ready: impl FnOnce()) -> Result<(), Error> {
+        let options = &self.options;
+        let [grpc_port, http_port, web, tempo_port, admin_port] =
+            listen([options.grpc, options.http, options.web, options.tempo, options.admin]).await?;
+        let (unready, unready_seen) = watch::channel(None);
+        let config = toml::to_string(&self.options).map_err(|error| Error::Options(error.to_string()))?;
+        let limits = server::Limits { max_connections: options.max_connections, ..server::Limits::default() };
+
+        let (admin_stopper, admin_drain) = shutdown::channel();
+        let grpc_router = self.grpc_router();
+        let admin = admin::router(Admin { registry: Arc::new(self.registry), config, unready: unready_seen });
+        let admin_server =
+            tokio::spawn(server::serve(admin_port, admin, limits, self.metrics.server.clone(), admin_drain));
+        let mut servers = JoinSet::new();
+        let mut serve = |listener: TcpListener, router: Router| {
+            servers.spawn(server::serve(listener, router, limits, self.metrics.server.clone(), drain.clone()));
+        };
+        serve(grpc_port, grpc_router);
+        serve(http_port, http::router(self.receiver));
+        serve(web, Router::new().nest("/tempo", tempo::router(self.lookup.clone())));
+        serve(tempo_port, tempo::router(self.lookup));
+        ready();
+
+        let wal = self.storage.wal().clone();
+        let stopping = async {
+            drain.begun().await;
+            unready.send_replace(Some("draining".to_owned()));
+            servers.join_all().await;
+            self.packed.await;
+        };
+        let result = tokio::select! {
+            () = stopping => Ok(()),
+            error = failed(&wal) => Err(error),
+        };
+        wal.close().await;
+        admin_stopper.hurry();
+        let _ = admin_server.await;
+        result
+    }
+}
+
+async fn failed(wal: &Appender) -> Error {
+    let mut failed = wal.failed();
+    match failed.wait_for(Option::is_some).await {
+        Ok(error) => Error::Disk(error.as_ref().map(ToString::to_string).unwrap_or_default()),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn listen<const N: usize>(addresses: [std::net::SocketAddr; N]) -> Result<[TcpListener; N], Error> {
+    let mut listeners = Vec::with_capacity(N);
+    for address in addresses {
+        listeners.push(TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?);
+    }
+    listeners.try_into().map_err(|_| Error::Options("a port is missing".to_owned()))
+}

@@ -1,1 +1,74 @@
-fn main() {}
+//! clew-collector: parses, builds, runs.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use clew_collector::{
+    Collector,
+    options::{Flags, Options},
+};
+use clew_common::{config, shutdown, telemetry, world::World};
+
+/// Persists the spans of agents and answers every question about traces.
+///
+/// Nothing must be configured: it takes agents, OTLP and queries on 127.0.0.1:4327 (gRPC), OTLP on :4328 (HTTP), serves
+/// Tempo's API on :3200 and under /tempo on :16686, and keeps its data in clew-data/collector. Each setting can be given
+/// in a TOML file, in the environment or as a flag; the later one of these wins.
+#[derive(Parser)]
+#[command(name = "clew-collector", version, after_help = EXAMPLES)]
+struct Cli {
+    /// A TOML file with settings; `--print-config` shows them all
+    #[arg(long, value_name = "FILE", env = "CLEW_COLLECTOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    check: bool,
+    /// Print the configuration in force as TOML and exit
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const EXAMPLES: &str = "Examples:
+  clew-collector --data /var/lib/clew
+  clew-collector --config collector.toml --check
+  curl http://127.0.0.1:3200/api/traces/4bf92f3577b34da6a3ce929d0e0e4736
+
+SIGTERM drains: what was begun is finished, then it exits. A second one hurries.";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("clew-collector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let options: Options = config::load(cli.config.as_deref(), &cli.flags)?;
+    options.check()?;
+    if cli.print_config {
+        print!("{}", toml::to_string(&options)?);
+        return Ok(());
+    }
+    if cli.check {
+        println!("the configuration is good");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let _telemetry = telemetry::start("clew-collector", &options.telemetry)?;
+        let (stopper, drain) = shutdown::channel();
+        tokio::spawn(stopper.on_signals(Duration::from_secs(options.drain_timeout_s)));
+        let (grpc, http, web, tempo) = (options.grpc, options.http, options.web, options.tempo);
+        let opening = drain.clone();
+        let collector = tokio::task::spawn_blocking(move || Collector::open(options, World::real(), opening)).await??;
+        collector.run(drain, || tracing::info!(%grpc, %http, %web, %tempo, "serving")).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}

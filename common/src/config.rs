@@ -37,25 +37,45 @@ pub fn load<O: DeserializeOwned>(file: Option<&Path>, flags: &impl Serialize) ->
     let mut table = match file {
         None => toml::Table::new(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            let parse = |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() };
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let parse =
+                |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() };
             // Read as options first, alone: an error then shows its line in the file.
             toml::from_str::<O>(&text).map_err(parse)?;
             toml::from_str(&text).map_err(parse)?
         }
     };
     let flags = toml::Table::try_from(flags).map_err(|error| ConfigError::Flags(error.to_string()))?;
-    table.extend(flags);
+    merge(&mut table, flags);
     table.try_into().map_err(|error: toml::de::Error| ConfigError::Flags(error.message().to_owned()))
+}
+
+/// Puts `over` over `table`, table by table.
+fn merge(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
 }
 
 /// A number of bytes: a plain number, or one with a unit, such as `64MiB` or `2GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-const UNITS: [(&str, u64); 7] =
-    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+const UNITS: [(&str, u64); 7] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+];
 
 impl std::str::FromStr for Bytes {
     type Err = String;
@@ -65,8 +85,10 @@ impl std::str::FromStr for Bytes {
             .iter()
             .find_map(|(unit, factor)| text.strip_suffix(unit).map(|digits| (digits, *factor)))
             .unwrap_or((text.strip_suffix('B').unwrap_or(text), 1));
-        let number: u64 =
-            digits.trim().parse().map_err(|_| format!("{text:?} is not a number of bytes, such as 1048576, 64MiB or 2GB"))?;
+        let number: u64 = digits
+            .trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is not a number of bytes, such as 1048576, 64MiB or 2GB"))?;
         number.checked_mul(factor).map(Self).ok_or_else(|| format!("{text} is more than fits in 64 bits"))
     }
 }

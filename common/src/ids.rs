@@ -8,7 +8,9 @@ pub struct TraceId([u8; 16]);
 
 /// Why something is not a trace id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a trace id: it has 1 to 32 hexadecimal digits, not all zero, like 4bf92f3577b34da6a3ce929d0e0e4736")]
+#[error(
+    "{0:?} is not a trace id: it has 1 to 32 hexadecimal digits, not all zero, like 4bf92f3577b34da6a3ce929d0e0e4736"
+)]
 pub struct NotATraceId(String);
 
 impl TraceId {

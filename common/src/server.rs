@@ -46,7 +46,8 @@ impl Listen for TcpListener {
         let (stream, _) = TcpListener::accept(self).await?;
         stream.set_nodelay(true)?;
         // A peer that vanished without a FIN is found out in about a minute, also on connections that only write.
-        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
         socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         Ok(stream)
     }
@@ -75,7 +76,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 4096, max_streams: 256, idle: Duration::from_secs(120), headers: Duration::from_secs(10) }
+        Self {
+            max_connections: 4096,
+            max_streams: 256,
+            idle: Duration::from_secs(120),
+            headers: Duration::from_secs(10),
+        }
     }
 }
 
@@ -99,7 +105,11 @@ impl Metrics {
             "Connections that could not be accepted, such as for want of file descriptors",
             metrics.accept_errors.clone(),
         );
-        registry.register("connections_timed_out", "Connections closed because they sent nothing", metrics.timed_out.clone());
+        registry.register(
+            "connections_timed_out",
+            "Connections closed because they sent nothing",
+            metrics.timed_out.clone(),
+        );
         metrics
     }
 }

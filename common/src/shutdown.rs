@@ -37,7 +37,12 @@ impl Stopper {
     }
 
     fn advance(&self, to: Phase) {
-        self.0.send_if_modified(|phase| to > *phase && { *phase = to; true });
+        self.0.send_if_modified(|phase| {
+            to > *phase && {
+                *phase = to;
+                true
+            }
+        });
     }
 
     /// Drains at the first SIGTERM or SIGINT; hurries at the second, or `deadline` after the first.

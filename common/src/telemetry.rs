@@ -37,6 +37,30 @@ impl Default for Options {
     }
 }
 
+/// The same as flags and environment variables.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize)]
+pub struct Flags {
+    /// Log level or filter
+    #[arg(long, value_name = "FILTER", env = "CLEW_LOG")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// How log lines are written
+    #[arg(long, env = "CLEW_LOG_FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    /// OTLP/gRPC endpoint for the program's own traces (off by default)
+    #[arg(long = "own-traces", value_name = "URL", env = "CLEW_OWN_TRACES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<String>,
+}
+
+impl Flags {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Flushes the program's own traces when it is dropped.
 #[derive(Debug)]
 pub struct Guard(Option<SdkTracerProvider>);
@@ -62,13 +86,16 @@ pub fn start(service: &'static str, options: &Options) -> anyhow::Result<Guard> 
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = match options.log_format {
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
+        LogFormat::Json => {
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed()
+        }
     };
     let provider = if options.traces.is_empty() { None } else { Some(exporter(service, &options.traces)?) };
     // Libraries' spans are left out: theirs would show the export of spans itself.
     let own = EnvFilter::new("off,clew_agent=info,clew_collector=info,clew_query=info");
-    let spans =
-        provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(own));
+    let spans = provider
+        .as_ref()
+        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(own));
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .with(spans)

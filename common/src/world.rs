@@ -32,6 +32,25 @@ impl World {
     }
 }
 
+impl World {
+    /// Starts work that goes on by itself: on a thread of its own (it may block), or as a task when work is inline.
+    pub fn start(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let started = match self.work {
+            Work::Inline => {
+                tokio::spawn(work);
+                Ok(())
+            }
+            Work::Threads => tokio::runtime::Builder::new_current_thread().build().and_then(|runtime| {
+                std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work)).map(drop)
+            }),
+        };
+        if let Err(error) = started {
+            // What waits for it sees its channels close.
+            tracing::error!(%error, name, "cannot start a thread");
+        }
+    }
+}
+
 /// The time of day. Only for people and for expiry: sequence numbers, not clocks, order things.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {

@@ -1,0 +1,3 @@
+//! Answers questions about traces from a storage snapshot.
+
+pub mod trace;

@@ -72,7 +72,9 @@ async fn take(receiver: &Receiver, headers: &HeaderMap, incoming: &mut Incoming<
     let body = match (compressed, encoding) {
         (0, _) => message,
         (1, Encoding::Identity) => {
-            return Err(Refusal::Invalid("the message is marked as compressed, but grpc-encoding names no compression".to_owned()));
+            return Err(Refusal::Invalid(
+                "the message is marked as compressed, but grpc-encoding names no compression".to_owned(),
+            ));
         }
         (1, encoding) => receiver.inflate(encoding, message, &mut permit)?,
         (other, _) => return Err(Refusal::Invalid(format!("the message's compressed flag is {other}, not 0 or 1"))),

@@ -14,7 +14,7 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::Permit;
-use crate::{ids::Tenant, log::Work, world::World};
+use crate::{ids::Tenant, world::World};
 
 /// A byte-identical request within this time is a retry.
 pub const RETRY_WINDOW: Duration = Duration::from_secs(60);
@@ -104,7 +104,11 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("stored_groups", "Groups of requests that were stored with one sync", metrics.groups.clone());
-        registry.register("suppressed_retries", "Byte-identical requests that were acked and not stored again", metrics.retries.clone());
+        registry.register(
+            "suppressed_retries",
+            "Byte-identical requests that were acked and not stored again",
+            metrics.retries.clone(),
+        );
         registry.register("packed_raw_bytes", "Bytes of requests before compression", metrics.raw_bytes.clone());
         registry.register("packed_bytes", "Bytes of requests after compression", metrics.packed_bytes.clone());
         metrics
@@ -114,30 +118,30 @@ impl Metrics {
 impl Packer {
     /// Starts the packing thread (a task when work is inline). `known` are the hashes of requests stored lately, with
     /// the Unix time in milliseconds of their acceptance, oldest first. `salt` must stay the same over restarts.
-    pub fn start(store: Arc<dyn Store>, world: World, salt: u64, known: Vec<(u64, u128)>, metrics: Metrics) -> Self {
+    /// The future returns when the thread has ended, after the last clone of the handle has gone.
+    pub fn start(
+        store: Arc<dyn Store>,
+        world: World,
+        salt: u64,
+        known: Vec<(u64, u128)>,
+        metrics: Metrics,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, queue) = mpsc::unbounded_channel();
-        let work = world.work;
+        let (ended, end) = oneshot::channel::<()>();
+        let starter = world.clone();
         let packing = async move {
             match zstd::bulk::Compressor::new(1) {
                 Ok(compressor) => Packing::new(store, world, salt, known, metrics, compressor).run(queue).await,
                 Err(error) => tracing::error!(%error, "cannot start zstd"),
             }
+            drop(ended);
         };
-        match work {
-            Work::Inline => {
-                tokio::spawn(packing);
-            }
-            Work::Threads => {
-                let run = move || match tokio::runtime::Builder::new_current_thread().build() {
-                    Ok(runtime) => runtime.block_on(packing),
-                    Err(error) => tracing::error!(%error, "cannot start the packing thread"),
-                };
-                if let Err(error) = std::thread::Builder::new().name("clew-pack".into()).spawn(run) {
-                    tracing::error!(%error, "cannot start the packing thread");
-                }
-            }
-        }
-        Self { requests }
+        starter.start("clew-pack", packing);
+        let end = async move {
+            // It is only ever dropped.
+            let _ = end.await;
+        };
+        (Self { requests }, end)
     }
 
     /// Stores a request; returns when it is durable.

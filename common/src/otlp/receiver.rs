@@ -162,11 +162,28 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("received_requests", "OTLP requests that came, by transport", metrics.requests.clone());
-        registry.register("received_bytes", "Bytes of OTLP requests after decompression, by transport", metrics.bytes.clone());
+        registry.register(
+            "received_bytes",
+            "Bytes of OTLP requests after decompression, by transport",
+            metrics.bytes.clone(),
+        );
         registry.register("received_spans", "Spans that were acked", metrics.spans.clone());
-        registry.register("refused_requests", "OTLP requests that were refused, by reason", metrics.refused_requests.clone());
-        registry.register("refused_spans", "Single spans refused in partial_success, by reason", metrics.refused_spans.clone());
+        registry.register(
+            "refused_requests",
+            "OTLP requests that were refused, by reason",
+            metrics.refused_requests.clone(),
+        );
+        registry.register(
+            "refused_spans",
+            "Single spans refused in partial_success, by reason",
+            metrics.refused_spans.clone(),
+        );
         metrics
+    }
+
+    /// Spans that were acked so far.
+    pub fn spans(&self) -> u64 {
+        self.spans.get()
     }
 }
 
@@ -208,7 +225,13 @@ impl Receiver {
     ///
     /// # Errors
     /// When nothing of it was stored.
-    pub async fn take(&self, transport: Transport, tenant: Tenant, body: Bytes, permit: Permit) -> Result<Stored, Refusal> {
+    pub async fn take(
+        &self,
+        transport: Transport,
+        tenant: Tenant,
+        body: Bytes,
+        permit: Permit,
+    ) -> Result<Stored, Refusal> {
         self.metrics.requests.get_or_create(&ByTransport { transport }).inc();
         self.metrics.bytes.get_or_create(&ByTransport { transport }).inc_by(body.len() as u64);
         let mut traces: Vec<[u8; 16]> = Vec::new();
@@ -240,7 +263,8 @@ impl Receiver {
                 None => reasons.push((&span.reason, 1)),
             }
         }
-        let message = reasons.iter().map(|(reason, count)| format!("{count} spans: {reason}")).collect::<Vec<_>>().join("; ");
+        let message =
+            reasons.iter().map(|(reason, count)| format!("{count} spans: {reason}")).collect::<Vec<_>>().join("; ");
         Stored { rejected_spans: bad.len() as u32, message }
     }
 }

@@ -121,7 +121,8 @@ impl Head {
     /// Its bytes.
     pub fn encode(&self) -> Bytes {
         let tenant = self.tenant.as_field().as_bytes();
-        let mut out = BytesMut::with_capacity(FIXED_BYTES + 24 + tenant.len() + 16 * self.hashes.len() + 4 * self.marks.len());
+        let mut out =
+            BytesMut::with_capacity(FIXED_BYTES + 24 + tenant.len() + 16 * self.hashes.len() + 4 * self.marks.len());
         let flags = if self.redelivery { REDELIVERY } else { 0 } | if self.batch.is_some() { ORIGIN } else { 0 };
         out.put_slice(&[VERSION, self.codec as u8, flags, tenant.len() as u8]);
         out.put_u32_le(self.spans);

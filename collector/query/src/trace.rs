@@ -1,0 +1,119 @@
+//! A trace as an answer: the parts that were found, put together, each span once.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use clew_common::otlp::{
+    filter,
+    wire::{BYTES, Field, Reader, key_of},
+};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+const RESOURCE_SPANS: u32 = key_of(1, BYTES);
+/// ScopeSpans in a ResourceSpans, and Span in a ScopeSpans.
+const CHILD: u32 = key_of(2, BYTES);
+
+/// Puts parts of OTLP TracesData together. A span that comes again exactly as before, with the same resource and scope,
+/// is dropped; one that has the same id and other content stays.
+pub fn merge(parts: &[Bytes]) -> Vec<u8> {
+    let mut seen = HashSet::new();
+    let mut merged = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        let identities = identities(part);
+        let repeats: Vec<bool> = identities.into_iter().map(|identity| !seen.insert(identity)).collect();
+        if repeats.contains(&true) {
+            let mut repeats = repeats.into_iter();
+            merged.extend_from_slice(&filter::filter(part, |_| !repeats.next().unwrap_or(false)));
+        } else {
+            merged.extend_from_slice(part);
+        }
+    }
+    merged
+}
+
+/// For each span, in order, a hash of all that it is: its bytes and everything around them.
+fn identities(part: &[u8]) -> Vec<u128> {
+    let mut identities = Vec::new();
+    each_child(Reader::new(part), RESOURCE_SPANS, |resource_spans| {
+        let resource = surroundings(resource_spans);
+        each_child(resource_spans, CHILD, |scope_spans| {
+            let scope = surroundings(scope_spans);
+            each_child(scope_spans, CHILD, |span| {
+                let mut identity = Xxh3::new();
+                identity.update(&resource.to_le_bytes());
+                identity.update(&scope.to_le_bytes());
+                identity.update(&xxh3_128(span.rest).to_le_bytes());
+                identities.push(identity.digest128());
+            });
+        });
+    });
+    identities
+}
+
+fn each_child<'a>(mut message: Reader<'a>, child: u32, mut visit: impl FnMut(Reader<'a>)) {
+    while let Some(field) = message.field(child) {
+        if let Field::Child(child) = field {
+            visit(child);
+        }
+    }
+}
+
+/// A hash of a message's fields other than its children.
+fn surroundings(mut message: Reader<'_>) -> u128 {
+    let mut hash = Xxh3::new();
+    while let Some(field) = message.field(CHILD) {
+        if let Field::Other(bytes) = field {
+            hash.update(bytes);
+        }
+    }
+    hash.digest128()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::{
+        common::v1::{AnyValue, KeyValue, any_value::Value},
+        resource::v1::Resource,
+        trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData},
+    };
+    use prost::Message;
+
+    use super::*;
+
+    fn part(service: &str, spans: &[(u8, &str)]) -> Bytes {
+        let name = AnyValue { value: Some(Value::StringValue(service.to_owned())) };
+        let attributes = vec![KeyValue { key: "service.name".to_owned(), value: Some(name), ..Default::default() }];
+        let span = |(id, name): &(u8, &str)| Span {
+            trace_id: vec![1; 16],
+            span_id: vec![*id; 8],
+            name: (*name).to_owned(),
+            ..Default::default()
+        };
+        TracesData {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(Resource { attributes, ..Default::default() }),
+                scope_spans: vec![ScopeSpans { spans: spans.iter().map(span).collect(), ..Default::default() }],
+                ..Default::default()
+            }],
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    fn names(merged: &[u8]) -> Vec<String> {
+        let data = TracesData::decode(merged).unwrap();
+        let scopes = data.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
+    }
+
+    #[test]
+    fn an_exact_duplicate_is_dropped_and_other_content_stays() {
+        let merged = merge(&[
+            part("a", &[(1, "x"), (2, "y"), (1, "x")]),
+            part("a", &[(1, "x"), (1, "z")]),
+            part("b", &[(1, "x")]),
+        ]);
+        assert_eq!(names(&merged), ["x", "y", "z", "x"]);
+        assert!(merge(&[]).is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! What a person sets: defaults, file, environment, flags.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use clew_common::{config::Bytes, telemetry};
+use serde::{Deserialize, Serialize};
+
+/// The collector's settings. Each has a default: nothing must be set to start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The folder of the store. Made if it is not there; one that another collector uses stops the start.
+    pub data: PathBuf,
+    /// Where agents, OTLP over gRPC and clew.v1 queries are taken. A port that is in use stops the start.
+    pub grpc: SocketAddr,
+    /// Where OTLP over HTTP is taken.
+    pub http: SocketAddr,
+    /// Where people and their tools ask: Tempo's API is under /tempo.
+    pub web: SocketAddr,
+    /// Where Tempo's API is at /.
+    pub tempo: SocketAddr,
+    /// Where /live, /ready, /metrics and /config are.
+    pub admin: SocketAddr,
+    /// Disk for the write-ahead log. Past it senders are told to retry. At least two segments.
+    pub max_wal_bytes: Bytes,
+    /// Size of the write-ahead log's files. At least 1 MiB.
+    pub segment_bytes: Bytes,
+    /// Memory for stored spans and their index, half each. Past the first half old spans are read from disk; past the
+    /// second senders are told to retry.
+    pub max_memory_bytes: Bytes,
+    /// Bytes of one request, before and after decompression. Larger ones are refused.
+    pub max_request_bytes: Bytes,
+    /// Memory for requests and batches that are received or wait for the disk. Past it senders are told to retry. At
+    /// least two requests.
+    pub max_intake_bytes: Bytes,
+    /// Bytes of batches that one agent may have in flight.
+    pub agent_window_bytes: Bytes,
+    /// Connections at once, for each port.
+    pub max_connections: usize,
+    /// Lookups at once. Further ones are told to retry.
+    pub max_lookups: usize,
+    /// Seconds that a request's body may take to come.
+    pub body_timeout_s: u64,
+    /// Seconds that a stop may take.
+    pub drain_timeout_s: u64,
+    /// Logs and own traces.
+    pub telemetry: telemetry::Options,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            data: "clew-data/collector".into(),
+            grpc: local(4327),
+            http: local(4328),
+            web: local(16686),
+            tempo: local(3200),
+            admin: local(4329),
+            max_wal_bytes: Bytes(32 << 30),
+            segment_bytes: Bytes(64 << 20),
+            max_memory_bytes: Bytes(2 << 30),
+            max_request_bytes: Bytes(64 << 20),
+            max_intake_bytes: Bytes(256 << 20),
+            agent_window_bytes: Bytes(8 << 20),
+            max_connections: 4096,
+            max_lookups: 256,
+            body_timeout_s: 30,
+            drain_timeout_s: 8,
+            telemetry: telemetry::Options::default(),
+        }
+    }
+}
+
+/// The same as flags and environment variables: what is given here stands over the file.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub struct Flags {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR", env = "CLEW_COLLECTOR_DATA")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Where to take agents, OTLP over gRPC and queries
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_GRPC")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<SocketAddr>,
+    /// Where to take OTLP over HTTP
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_HTTP")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+    /// Where people and their tools ask
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_WEB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<SocketAddr>,
+    /// Where to serve Tempo's API at /
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_TEMPO")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tempo: Option<SocketAddr>,
+    /// Where to serve /live /ready /metrics /config
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_ADMIN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
+    /// Disk for the write-ahead log, such as 32GiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_WAL_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_wal_bytes: Option<Bytes>,
+    /// Size of the write-ahead log's files, such as 64MiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_SEGMENT_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<Bytes>,
+    /// Memory for stored spans and their index, such as 2GiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_MEMORY_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory_bytes: Option<Bytes>,
+    /// Bytes of one request at most
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_REQUEST_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_request_bytes: Option<Bytes>,
+    /// Memory for requests and batches on their way to the disk
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_INTAKE_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_intake_bytes: Option<Bytes>,
+    /// Seconds that a stop may take
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_DRAIN_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_s: Option<u64>,
+    /// Logs and own traces
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "telemetry::Flags::is_empty")]
+    pub telemetry: telemetry::Flags,
+}

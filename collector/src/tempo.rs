@@ -1,0 +1,121 @@
+//! Tempo's HTTP API: trace by id.
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use clew_common::{
+    ids::{Tenant, TraceId},
+    otlp::json::{self, Ids},
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use prost::Message;
+
+use crate::lookup::{Lookup, Trace};
+
+/// `/api/traces/{id}`, `/api/v2/traces/{id}`, `/api/echo` and `/ready`.
+pub fn router(lookup: Lookup) -> Router {
+    Router::new()
+        .route("/api/echo", get(async || "echo"))
+        .route("/ready", get(async || "ready\n"))
+        .route("/api/traces/{id}", get(trace_v1))
+        .route("/api/v2/traces/{id}", get(trace_v2))
+        .with_state(lookup)
+}
+
+/// Why there is no trace in the answer.
+enum Refusal {
+    Invalid(String),
+    Unknown(TraceId),
+    TooMany(String),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+            Self::Unknown(id) => (StatusCode::NOT_FOUND, format!("trace {id} not found")).into_response(),
+            Self::TooMany(why) => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")], why).into_response(),
+        }
+    }
+}
+
+async fn find(lookup: &Lookup, headers: &HeaderMap, id: &str) -> Result<Trace, Refusal> {
+    let tenant = Tenant::from_headers(headers).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    let id: TraceId = id.parse().map_err(|error: clew_common::ids::NotATraceId| Refusal::Invalid(error.to_string()))?;
+    let trace = lookup.trace(&tenant, id).await.map_err(|error| Refusal::TooMany(error.to_string()))?;
+    if trace.spans.is_empty() && trace.partial_reasons.is_empty() {
+        return Err(Refusal::Unknown(id));
+    }
+    Ok(trace)
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/protobuf"))
+}
+
+fn protobuf(body: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/protobuf"))], body).into_response()
+}
+
+fn json(body: String) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+async fn trace_v1(
+    State(lookup): State<Lookup>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let trace = find(&lookup, &headers, &id).await?;
+    if wants_protobuf(&headers) {
+        // Tempo's Trace has the same one field as OTLP's TracesData.
+        return Ok(protobuf(trace.spans));
+    }
+    let mut body = "{\"batches\":".to_owned();
+    json::write_resource_spans_array(&mut body, &trace.spans, Ids::Base64);
+    body.push('}');
+    Ok(json(body))
+}
+
+/// tempopb.TraceByIDResponse.
+#[derive(Clone, PartialEq, Message)]
+struct TraceById {
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    trace: Option<bytes::Bytes>,
+    #[prost(message, optional, tag = "2")]
+    metrics: Option<()>,
+    /// 0 complete, 1 partial.
+    #[prost(int32, tag = "3")]
+    status: i32,
+    #[prost(string, tag = "4")]
+    message: String,
+}
+
+async fn trace_v2(
+    State(lookup): State<Lookup>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Trace { spans, partial_reasons } = find(&lookup, &headers, &id).await?;
+    let partial = !partial_reasons.is_empty();
+    let message = partial_reasons.join("; ");
+    if wants_protobuf(&headers) {
+        let answer = TraceById { trace: Some(spans), metrics: Some(()), status: partial.into(), message };
+        return Ok(protobuf(answer.encode_to_vec()));
+    }
+    let mut body = "{\"trace\":{\"resourceSpans\":".to_owned();
+    json::write_resource_spans_array(&mut body, &spans, Ids::Base64);
+    body.push_str("},\"metrics\":{}");
+    if partial {
+        body.push_str(",\"status\":\"PARTIAL\",\"message\":");
+        body.push_str(&serde_json::Value::from(message).to_string());
+    }
+    body.push('}');
+    Ok(json(body))
+}

@@ -1,0 +1,107 @@
+//! Which batches of which agents are durable, so that one that comes again is acked and not stored.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use clew_common::{otlp::record::BatchKey, ranges::SeqRanges};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// The batches of all agents. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Batches(Arc<Mutex<HashMap<Uuid, Agent>>>);
+
+struct Agent {
+    durable: SeqRanges,
+    pending: HashSet<u64>,
+    /// Changes when `durable` does.
+    news: watch::Sender<()>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { durable: SeqRanges::default(), pending: HashSet::new(), news: watch::channel(()).0 }
+    }
+}
+
+/// Whether a batch has to be stored.
+pub enum Claim {
+    /// Yes, by whoever holds this.
+    New(Claimed),
+    /// No: it is durable.
+    Durable,
+    /// Somebody else is storing it. News will tell.
+    Pending,
+}
+
+/// The right to store a batch. Dropped without `durable`, the batch may be claimed again.
+pub struct Claimed {
+    batches: Batches,
+    key: BatchKey,
+}
+
+impl Claimed {
+    /// Which batch.
+    pub fn key(&self) -> BatchKey {
+        self.key
+    }
+
+    /// Takes note that the batch is durable and can be found.
+    pub fn durable(self) {
+        self.batches.note(self.key);
+        // Dropping it removes the claim.
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(agent) = self.batches.0.lock().get_mut(&self.key.agent) {
+            agent.pending.remove(&self.key.seq);
+        }
+    }
+}
+
+impl Batches {
+    /// Takes note that a batch is durable.
+    pub fn note(&self, key: BatchKey) {
+        let mut agents = self.0.lock();
+        let agent = agents.entry(key.agent).or_default();
+        agent.durable.insert(key.seq);
+        agent.news.send_replace(());
+    }
+
+    /// Asks for the right to store a batch.
+    pub fn claim(&self, key: BatchKey) -> Claim {
+        let mut agents = self.0.lock();
+        let agent = agents.entry(key.agent).or_default();
+        if agent.durable.contains(key.seq) {
+            Claim::Durable
+        } else if agent.pending.insert(key.seq) {
+            Claim::New(Claimed { batches: self.clone(), key })
+        } else {
+            Claim::Pending
+        }
+    }
+
+    /// Takes note that an agent will never send a batch below `first_seq` again, and gives what is durable of it, with
+    /// a watch that changes when more is.
+    pub fn agent(&self, agent: Uuid, first_seq: u64) -> (SeqRanges, watch::Receiver<()>) {
+        let mut agents = self.0.lock();
+        let agent = agents.entry(agent).or_default();
+        agent.durable.insert_below(first_seq);
+        (agent.durable.clone(), agent.news.subscribe())
+    }
+
+    /// Takes note that an agent will never send a batch below `first_seq` again.
+    pub fn forget_below(&self, agent: Uuid, first_seq: u64) {
+        self.0.lock().entry(agent).or_default().durable.insert_below(first_seq);
+    }
+
+    /// What is durable of an agent.
+    pub fn durable(&self, agent: Uuid) -> SeqRanges {
+        self.0.lock().get(&agent).map(|agent| agent.durable.clone()).unwrap_or_default()
+    }
+}
