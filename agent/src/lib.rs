@@ -157,22 +157,23 @@ impl Agent {
         let socket = self.options.socket.as_deref().map(listen_on_socket).transpose()?;
 
         let (unready, unready_seen) = watch::channel(None);
+        let (grpc_otlp, http_otlp, socket_otlp) = (self.otlp_router(), self.otlp_router(), self.otlp_router());
         let registry = Arc::new(self.registry);
         let config = toml::to_string(&self.options).map_err(|error| Error::Options(error.to_string()))?;
         let admin = admin::router(Admin { registry, config, unready: unready_seen });
         let limits = server::Limits { max_connections: self.options.max_connections, ..server::Limits::default() };
-        let otlp = grpc::router(self.receiver.clone()).merge(http::router(self.receiver.clone()));
-
         let (admin_stopper, admin_drain) = shutdown::channel();
         let admin_server =
             tokio::spawn(server::serve(admin_port, admin, limits, self.metrics.server.clone(), admin_drain));
         let mut servers =
             Servers { tasks: JoinSet::new(), limits, metrics: self.metrics.server.clone(), drain: drain.clone() };
-        servers.start(grpc, otlp.clone());
-        servers.start(http, otlp.clone());
-        if let Some(socket) = socket {
-            servers.start(socket, otlp);
+        servers.start(grpc, grpc_otlp);
+        servers.start(http, http_otlp);
+        match socket {
+            Some(socket) => servers.start(socket, socket_otlp),
+            None => drop(socket_otlp),
         }
+        // The packing thread ends with the last of its handles: only the servers may have one.
         drop(self.receiver);
         let (sender_stopper, sender_drain) = shutdown::channel();
         let sending = tokio::spawn(self.sender.run(sender_drain));
@@ -183,7 +184,7 @@ impl Agent {
             drain.begun().await;
             unready.send_replace(Some("draining".to_owned()));
             servers.tasks.join_all().await;
-            // The last requests are acked now, and the packing thread ends with the last of its handles.
+            // The last requests are acked now.
             self.packed.await;
             sender_stopper.drain();
             tokio::select! {

@@ -75,6 +75,7 @@ impl Default for Options {
 
 /// The same as flags and environment variables: what is given here stands over the file.
 #[derive(Clone, Debug, Default, Args, Serialize)]
+#[group(skip)]
 pub struct Flags {
     /// Folder of the store
     #[arg(long, value_name = "DIR", env = "CLEW_COLLECTOR_DATA")]

@@ -39,6 +39,7 @@ impl Default for Options {
 
 /// The same as flags and environment variables.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize)]
+#[group(skip)]
 pub struct Flags {
     /// Log level or filter
     #[arg(long, value_name = "FILTER", env = "CLEW_LOG")]

@@ -1,0 +1,311 @@
+//! Starts agents and collectors as real processes, on free loopback ports, with data folders of their own.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How long a program may take to serve.
+const START: Duration = Duration::from_secs(30);
+
+/// A program of the workspace, built beside the running test.
+///
+/// # Errors
+/// When it was not built: `make test` builds it.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("the test does not lie in a target folder")?;
+    let program = folder.join(name);
+    ensure!(
+        program.exists(),
+        "{} is missing: build it with `cargo build --workspace` or run `make test`",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// A loopback address with a port that is free now.
+///
+/// # Errors
+/// When the system has none.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+/// A running program. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: &'static str,
+    /// Where its log lines go.
+    pub log: PathBuf,
+}
+
+impl Process {
+    fn start(name: &'static str, data: &Path, arguments: &[String], ready: SocketAddr) -> Result<Self> {
+        std::fs::create_dir_all(data)?;
+        let log = data.with_extension("log");
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = Command::new(program(name)?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut process = Self { child, name, log };
+        process.wait_ready(ready)?;
+        Ok(process)
+    }
+
+    fn wait_ready(&mut self, address: SocketAddr) -> Result<()> {
+        let started = Instant::now();
+        while get(address, "/ready").is_none_or(|(status, _)| status != 200) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended with {status}:\n{}", self.name, self.log_text());
+            }
+            ensure!(started.elapsed() < START, "{} is not ready after {START:?}:\n{}", self.name, self.log_text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, without waiting.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+    }
+
+    /// SIGTERM; then waits for its end. Says whether it exited with 0.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`.
+    pub fn stop(&mut self, limit: Duration) -> Result<bool> {
+        self.terminate()?;
+        Ok(self.wait(limit)?.success())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(started.elapsed() < limit, "{} did not end within {limit:?}:\n{}", self.name, self.log_text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// GET over HTTP/1.1; the status and the body, or None when nobody answers.
+pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// The value of a metric, as the admin port shows it; with labels its whole series name. 0 when it is not there.
+pub fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let (_, text) = get(admin, "/metrics").unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+}
+
+/// A collector and where it listens. The same one, with the same data and ports, can be started again after a kill.
+#[derive(Debug)]
+pub struct Collector {
+    /// The process.
+    pub process: Process,
+    /// Its data.
+    pub data: PathBuf,
+    /// Further flags.
+    pub flags: Vec<String>,
+    /// Where it listens.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// The web port.
+    pub web: SocketAddr,
+    /// Tempo's API.
+    pub tempo: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+impl Collector {
+    /// Starts one with its data in `dir`.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn start(dir: &Path, flags: &[&str]) -> Result<Self> {
+        let [grpc, http, web, tempo, admin] =
+            [free_address()?, free_address()?, free_address()?, free_address()?, free_address()?];
+        let (data, flags) = (dir.to_owned(), flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        let process = Self::spawn(&data, &flags, grpc, http, web, tempo, admin)?;
+        Ok(Self { process, data, flags, grpc, http, web, tempo, admin })
+    }
+
+    fn spawn(
+        data: &Path,
+        flags: &[String],
+        grpc: SocketAddr,
+        http: SocketAddr,
+        web: SocketAddr,
+        tempo: SocketAddr,
+        admin: SocketAddr,
+    ) -> Result<Process> {
+        let ports = [("grpc", grpc), ("http", http), ("web", web), ("tempo", tempo), ("admin", admin)];
+        let arguments: Vec<String> = ports
+            .iter()
+            .map(|(name, address)| format!("--{name}={address}"))
+            .chain([format!("--data={}", data.display())])
+            .chain(flags.iter().cloned())
+            .collect();
+        Process::start("clew-collector", data, &arguments, admin)
+    }
+
+    /// Starts it again, after it was killed or stopped.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = Self::spawn(&self.data, &self.flags, self.grpc, self.http, self.web, self.tempo, self.admin)?;
+        Ok(())
+    }
+
+    /// Its gRPC port as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// Its Tempo API as a URL.
+    pub fn tempo_url(&self) -> String {
+        format!("http://{}", self.tempo)
+    }
+}
+
+/// An agent and where it listens.
+#[derive(Debug)]
+pub struct Agent {
+    /// The process.
+    pub process: Process,
+    /// Its data.
+    pub data: PathBuf,
+    /// All its flags but the ports and the data.
+    pub flags: Vec<String>,
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+impl Agent {
+    /// Starts one with its data in `dir` that sends to `collectors`.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn start(dir: &Path, collectors: &[String], flags: &[&str]) -> Result<Self> {
+        let [grpc, http, admin] = [free_address()?, free_address()?, free_address()?];
+        let collectors = collectors.iter().map(|url| format!("--collector={url}"));
+        let flags: Vec<String> = collectors.chain(flags.iter().map(|flag| (*flag).to_owned())).collect();
+        let data = dir.to_owned();
+        let process = Self::spawn(&data, &flags, grpc, http, admin)?;
+        Ok(Self { process, data, flags, grpc, http, admin })
+    }
+
+    fn spawn(data: &Path, flags: &[String], grpc: SocketAddr, http: SocketAddr, admin: SocketAddr) -> Result<Process> {
+        let arguments: Vec<String> = [("grpc", grpc), ("http", http), ("admin", admin)]
+            .iter()
+            .map(|(name, address)| format!("--{name}={address}"))
+            .chain([format!("--data={}", data.display())])
+            .chain(flags.iter().cloned())
+            .collect();
+        Process::start("clew-agent", data, &arguments, admin)
+    }
+
+    /// Starts it again, after it was killed or stopped.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = Self::spawn(&self.data, &self.flags, self.grpc, self.http, self.admin)?;
+        Ok(())
+    }
+
+    /// OTLP over gRPC as a URL.
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// OTLP over HTTP as a URL.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// Waits until nothing waits in its queue.
+    ///
+    /// # Errors
+    /// When something still does after `limit`.
+    pub fn wait_sent(&self, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        while metric(self.admin, "clew_agent_queue_waiting_batches") > 0.0 {
+            ensure!(started.elapsed() < limit, "spans still wait after {limit:?}:\n{}", self.process.log_text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
