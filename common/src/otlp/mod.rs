@@ -1,6 +1,8 @@
 //! OTLP traces on the wire, from the socket to the record: what comes in is checked, never decoded into structs.
 
 pub mod admission;
+#[cfg(test)]
+mod arbitrary;
 mod body;
 pub mod decompress;
 pub mod filter;

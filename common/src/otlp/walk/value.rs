@@ -8,10 +8,43 @@ use super::{
 /// Checks a string.
 #[inline(always)]
 pub(super) fn utf8(text: &[u8]) -> Result<(), Flaw> {
-    match simdutf8::basic::from_utf8(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Flaw::Utf8),
-    }
+    if is_short_ascii(text) { Ok(()) } else { other_utf8(text) }
+}
+
+#[inline(never)]
+fn other_utf8(text: &[u8]) -> Result<(), Flaw> {
+    simdutf8::basic::from_utf8(text).map(drop).map_err(|_| Flaw::Utf8)
+}
+
+/// Whether the text has up to 64 bytes, all of them ASCII, as nearly every string of a span has. The words that are read
+/// overlap, so that there is one branch for each size and no loop.
+#[inline(always)]
+fn is_short_ascii(text: &[u8]) -> bool {
+    const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080_8080_8080;
+    let count = text.len();
+    let high = if count >= 16 {
+        let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else { return false };
+        let mut high = u128::from_ne_bytes(*first) | u128::from_ne_bytes(*last);
+        if count > 32 {
+            if count > 64 {
+                return false;
+            }
+            let (Some(second), Some(third)) = (text[16..].first_chunk(), text[..count - 16].last_chunk()) else {
+                return false;
+            };
+            high |= u128::from_ne_bytes(*second) | u128::from_ne_bytes(*third);
+        }
+        high
+    } else if count >= 8 {
+        let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else { return false };
+        u128::from(u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last))
+    } else if count >= 4 {
+        let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else { return false };
+        u128::from(u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last))
+    } else {
+        u128::from(text.iter().fold(0, |high, byte| high | byte))
+    };
+    high & HIGH == 0
 }
 
 /// Checks the next field, a string.
@@ -74,7 +107,22 @@ pub(super) fn scope(mut rest: &[u8]) -> Result<(), Flaw> {
 }
 
 /// Checks a KeyValue whose value is at `depth`.
-pub(super) fn key_value(mut rest: &[u8], depth: u32) -> Result<(), Flaw> {
+#[inline]
+pub(super) fn key_value(body: &[u8], depth: u32) -> Result<(), Flaw> {
+    if is_short_text(body) { Ok(()) } else { any_key_value(body, depth) }
+}
+
+/// Whether this is a KeyValue as SDKs write most: a key, then a value, a string; short and in ASCII. Then its keys and
+/// lengths are ASCII too, so that one look at all of its bytes is enough.
+#[inline(always)]
+fn is_short_text(body: &[u8]) -> bool {
+    let [0x0A, key_len, after_key @ ..] = body else { return false };
+    let Some([0x12, value_len, value @ ..]) = after_key.get(usize::from(*key_len)..) else { return false };
+    let [0x0A, text_len, text @ ..] = value else { return false };
+    usize::from(*value_len) == value.len() && usize::from(*text_len) == text.len() && is_short_ascii(body)
+}
+
+fn any_key_value(mut rest: &[u8], depth: u32) -> Result<(), Flaw> {
     const KEY: u32 = key_of(1, BYTES);
     const VALUE: u32 = key_of(2, BYTES);
     const KEY_STRINDEX: u32 = key_of(3, VARINT);
