@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod args;
 mod clock;
 mod completions;
 mod load;

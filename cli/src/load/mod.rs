@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod corpus;
 mod digest;
 mod generate;
+mod send;
 mod truth;
 mod wire;
 mod write;
@@ -32,6 +33,8 @@ pub(crate) struct Args {
 enum Verb {
     /// Make up a corpus of requests, and the truth about it
     Write(write::Args),
+    /// Send a corpus to an endpoint, and measure
+    Send(send::Args),
 }
 
 impl Args {
@@ -39,6 +42,7 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Write(args) => args.run(),
+            Verb::Send(args) => args.run(),
         }
     }
 }

@@ -68,7 +68,8 @@ pub(crate) struct Generator {
     next_overdue: usize,
     mean_gap_ns: f64,
     patience_ns: u64,
-    now_ns: f64,
+    /// Since the start of the corpus.
+    elapsed_ns: f64,
     spans_left: u64,
     traces: u64,
     earlier: Option<([u8; 16], u64)>,
@@ -106,7 +107,7 @@ impl Generator {
         Self {
             mean_gap_ns: total as f64 / REHEARSALS as f64 / options.rate * 1e9,
             patience_ns: (3.0 * mean_fill_ns) as u64,
-            now_ns: options.start_ns as f64,
+            elapsed_ns: 0.0,
             spans_left: options.spans,
             next_overdue: 0,
             traces: 0,
@@ -131,7 +132,7 @@ impl Generator {
 
     /// From the start of the first trace to the start of the last.
     pub(crate) fn length_ns(&self) -> u64 {
-        (self.now_ns as u64).saturating_sub(self.options.start_ns)
+        self.elapsed_ns as u64
     }
 
     /// The next request; none after the last. Hand requests back with `reuse`.
@@ -169,8 +170,8 @@ impl Generator {
     /// Generates one trace into the exporters.
     fn trace(&mut self) {
         let random = &mut self.random;
-        self.now_ns += random.exponential(self.mean_gap_ns);
-        let now_ns = self.now_ns as u64;
+        self.elapsed_ns += random.exponential(self.mean_gap_ns);
+        let now_ns = self.options.start_ns + self.elapsed_ns as u64;
         let size = self.shaper.draw_size(random).min(self.spans_left.min(u32::MAX.into()) as u32);
         self.shaper.shape(&self.model, random, now_ns, size);
 
@@ -208,3 +209,6 @@ impl Generator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,8 +277,10 @@ impl Model {
         if below == 0 {
             return;
         }
-        for _ in 0..(3 + random.below(3)).min(below) {
-            let callee = index + 1 + random.below(below);
+        let mut callees: Vec<_> = (0..2 + random.below(3)).map(|_| index + 1 + random.below(below)).collect();
+        // The last call goes to the next service, so that each has a caller; entries have theirs outside.
+        callees.push((index + 1).max(self.entries.min(self.services.len() - 1)));
+        for callee in callees {
             for _ in 0..2 {
                 let to = *random.pick(&self.services[callee].serves);
                 let client = self.client(index, to);

@@ -99,15 +99,17 @@ impl Shaper {
         }
         let first = self.slots.len();
         self.plan(model, random, parent, spans, depth);
-        let (from, to) = (self.nodes[parent as usize].start_ns, self.nodes[parent as usize].end_ns);
-        let busy = (to - from) as f64 * random.between(0.6, 0.95);
+        // Times are counted from the parent's start: so many nanoseconds since 1970 are more than a double can tell apart.
+        let start_ns = self.nodes[parent as usize].start_ns;
+        let whole = (self.nodes[parent as usize].end_ns - start_ns) as f64;
+        let busy = whole * random.between(0.6, 0.95);
         let total: f64 = self.slots[first..].iter().map(|(_, weight)| weight).sum();
         let side_by_side = random.chance(0.3);
-        let mut at = from as f64 + ((to - from) as f64 - busy) * random.between(0.2, 0.8);
+        let mut at = (whole - busy) * random.between(0.2, 0.8);
         for index in first..self.slots.len() {
             let (slot, weight) = self.slots[index];
             let length = if side_by_side { busy * random.between(0.3, 1.0) } else { busy * weight / total };
-            let window = (at as u64, (at + length) as u64);
+            let window = (start_ns + at as u64, start_ns + (at + length) as u64);
             self.put(model, random, parent, slot, window, depth);
             if !side_by_side {
                 at += length;
@@ -126,7 +128,7 @@ impl Shaper {
             let share = |random: &mut Random, left: u32| (f64::from(left) * random.between(0.2, 0.9)) as u32;
             let (slot, used) = if may_call && draw < 0.42 && !service.calls.is_empty() {
                 let inside = share(random, left - 2);
-                (Slot::Call { call: *random.pick_early(&service.calls), spans: inside }, 2 + inside)
+                (Slot::Call { call: *random.pick(&service.calls), spans: inside }, 2 + inside)
             } else if may_call && draw < 0.46 && !service.sends.is_empty() {
                 let inside = share(random, left - 2).min(40);
                 (Slot::Send { call: *random.pick(&service.sends), spans: inside }, 2 + inside)
