@@ -137,3 +137,102 @@ fn set_length(out: &mut Vec<u8>, length_at: usize, body_at: usize) {
     out.copy_within(body_at.., moved_to);
     out.truncate(moved_to + body);
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::trace::v1::{Span as SpanMessage, TracesData};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::{
+        super::{arbitrary, walk::Reason},
+        *,
+    };
+
+    /// What is expected of `filter`, on structs. `keep` gets the span and its place.
+    fn model(mut request: TracesData, mut keep: impl FnMut(usize, &SpanMessage) -> bool) -> TracesData {
+        let mut at = 0;
+        for resource_spans in &mut request.resource_spans {
+            for scope_spans in &mut resource_spans.scope_spans {
+                scope_spans.spans.retain(|span| {
+                    at += 1;
+                    keep(at - 1, span)
+                });
+            }
+            resource_spans.scope_spans.retain(|scope_spans| !scope_spans.spans.is_empty());
+        }
+        request.resource_spans.retain(|resource_spans| !resource_spans.scope_spans.is_empty());
+        request
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn spans_are_dropped_and_the_rest_is_kept_as_it_was(
+            request in arbitrary::request(), kept in prop::collection::vec(any::<bool>(), 60)
+        ) {
+            let bytes = request.encode_to_vec();
+            let (mut at, mut bad) = (0, Vec::new());
+            let left = filter(&bytes, |span| {
+                assert_eq!(span.bytes, &bytes[span.range.clone()]);
+                at += 1;
+                if !kept[at - 1] {
+                    bad.push(BadSpan { range: span.range, reason: Reason::SpanId });
+                }
+                kept[at - 1]
+            });
+            let expected = model(request, |at, _| kept[at]).encode_to_vec();
+            prop_assert_eq!(&left, &expected);
+            prop_assert_eq!(without(&bytes, &bad), expected);
+        }
+
+        #[test]
+        fn of_a_trace_all_spans_are_found_with_their_resources(request in arbitrary::request()) {
+            let bytes = request.encode_to_vec();
+            for id in 0..5 {
+                let expected = model(request.clone(), |_, span| span.trace_id == [id; 16]);
+                prop_assert_eq!(of_trace(&bytes, &[id; 16]), expected.encode_to_vec());
+            }
+        }
+
+        #[test]
+        fn broken_requests_are_filtered_without_panics(
+            bytes in arbitrary::request().prop_flat_map(|request| arbitrary::mutated(request.encode_to_vec())), odd: bool
+        ) {
+            let mut keep = odd;
+            let left = filter(&bytes, |span| {
+                span.trace_id();
+                keep = !keep;
+                keep
+            });
+            prop_assert!(left.len() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn unknown_fields_around_spans_are_kept_and_long_lengths_are_rewritten() {
+        let unknown = b"\xA2\x06\x03new";
+        let span = |id: u8| [&[0x12, 0x92, 0x80, 0x00, 0x0A, 0x10][..], &[id; 16]].concat();
+        let scope_spans = [&unknown[..], &span(1), unknown, &span(2), &span(3), unknown].concat();
+        let around = |number: u8, body: &[u8]| {
+            [&unknown[..], &[number << 3 | 2, body.len() as u8 | 0x80, 0x80, 0x00], body, unknown].concat()
+        };
+        let request = around(1, &around(2, &scope_spans));
+
+        let scope_spans = [&unknown[..], unknown, &span(2), unknown].concat();
+        let around =
+            |number: u8, body: &[u8]| [&unknown[..], &[number << 3 | 2, body.len() as u8], body, unknown].concat();
+        assert_eq!(of_trace(&request, &[2; 16]), around(1, &around(2, &scope_spans)));
+        assert!(of_trace(&request, &[4; 16]).is_empty());
+    }
+
+    #[test]
+    fn a_trace_id_that_is_not_the_first_field_is_found() {
+        let first = [&[0x12, 0x08][..], &[7; 8], &[0x0A, 0x10], &[9; 16]].concat();
+        assert_eq!(Span { range: 0..0, bytes: &first }.trace_id(), Some(&[9; 16]));
+        for bytes in [&[][..], &[0x0A], &[0x0A, 0x10, 1], &[0x0A, 0x0F], &[0x12, 0xFF], &first[..20]] {
+            assert_eq!(Span { range: 0..0, bytes }.trace_id(), None, "{bytes:x?}");
+        }
+    }
+}
