@@ -188,12 +188,14 @@ impl Agent {
             self.packed.await;
             sender_stopper.drain();
             tokio::select! {
+                biased;
                 _ = sending => {}
                 () = drain.hurried() => tracing::warn!("stopped before all was sent; the rest stays on disk for the next start"),
             }
         };
         let evictions = watch_evictions(self.queue.clone());
         let result = tokio::select! {
+            biased;
             () = stopping => Ok(()),
             error = failed(&appender) => Err(error),
             () = evictions => Err(Error::Disk("its writer has ended".to_owned())),

@@ -1,7 +1,7 @@
 //! The agents that are connected: what waits with them, and how to ask them for it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +27,7 @@ const MAX_FOUND_BYTES: usize = 256 << 20;
 /// All connected agents. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Agents {
-    connected: Arc<Mutex<HashMap<u64, Arc<Agent>>>>,
+    connected: Arc<Mutex<BTreeMap<u64, Arc<Agent>>>>,
     next_id: Arc<AtomicU64>,
 }
 

@@ -127,6 +127,7 @@ impl AgentStream {
     async fn run(mut self, mut news: watch::Receiver<()>) {
         let why = loop {
             tokio::select! {
+                biased;
                 message = self.inbox.message() => match message {
                     Ok(Some(AgentMessage { kind })) => if let Err(why) = self.hear(kind).await { break why },
                     Ok(None) => break "the agent ended it".to_owned(),

@@ -225,6 +225,7 @@ impl Collector {
             self.packed.await;
         };
         let result = tokio::select! {
+            biased;
             () = stopping => Ok(()),
             error = failed(&wal) => Err(error),
         };

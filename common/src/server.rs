@@ -121,6 +121,7 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
+            biased;
             () = drain.begun() => break,
             accepted = accept(&mut listener, &places) => accepted,
         };
@@ -150,6 +151,7 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     }
     drop(listener);
     tokio::select! {
+        biased;
         () = graceful.shutdown() => {}
         () = drain.hurried() => {}
     }

@@ -57,6 +57,7 @@ impl Stopper {
         tracing::info!(signal = first, deadline_s = deadline.as_secs(), "draining; a second signal hurries");
         self.drain();
         tokio::select! {
+            biased;
             signal = next() => tracing::warn!(signal, "hurrying"),
             () = tokio::time::sleep(deadline) => tracing::warn!("the drain's deadline has passed"),
         }

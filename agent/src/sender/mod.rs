@@ -78,6 +78,7 @@ impl Sender {
         loop {
             let started = tokio::time::Instant::now();
             let ended = tokio::select! {
+                biased;
                 ended = self.one_stream(current, &drain) => ended,
                 () = drain.hurried() => break,
             };
@@ -105,6 +106,7 @@ impl Sender {
             // Another collector is tried at once; waiting is for when all have failed.
             if failed_in_a_row % self.collectors.len() == 0 {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(backoff.next(&self.world.random)) => {}
                     () = drain.begun() => break,
                 }

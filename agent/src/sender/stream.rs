@@ -197,6 +197,7 @@ impl<'a> Stream<'a> {
             }
             let may_send = leave_for.is_none() && self.may_send();
             tokio::select! {
+                biased;
                 message = self.inbox.message() => match message?.map(|message| message.kind) {
                     Some(kind) => self.hear(kind),
                     None => return Err(StreamError::Closed),
