@@ -264,3 +264,6 @@ impl Growing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
