@@ -79,8 +79,7 @@ impl Appender {
         Ok(outcome)
     }
 
-    /// Deletes the segments whose every record is below `seq`, except the one being written, after the records that are
-    /// queued now.
+    /// Deletes the segments whose every record is below `seq`, except the one being written: that one goes when it is left.
     pub fn free_before(&self, seq: u64) {
         // A closed log frees nothing: the next one that opens the folder will be told again.
         let _ = self.queue.send(Message::FreeBefore(seq));
@@ -151,12 +150,13 @@ impl Group {
 fn run_on_thread(mut writer: Writer, mut messages: mpsc::UnboundedReceiver<Message>) {
     while let Some(first) = messages.blocking_recv() {
         let group = Group::gather(first, &mut messages);
+        // First, because it may make room for what comes with it.
+        writer.free_before(group.free_before);
         let started = std::time::Instant::now();
         if writer.write(group.appends) {
             writer.sync();
             writer.timed(started.elapsed());
         }
-        writer.free_before(group.free_before);
         if let Some(done) = group.close {
             return close(writer, messages, done);
         }
@@ -166,12 +166,12 @@ fn run_on_thread(mut writer: Writer, mut messages: mpsc::UnboundedReceiver<Messa
 async fn run_inline(mut writer: Writer, mut messages: mpsc::UnboundedReceiver<Message>) {
     while let Some(first) = messages.recv().await {
         let group = Group::gather(first, &mut messages);
+        writer.free_before(group.free_before);
         if writer.write(group.appends) {
             // Others run between the write and the sync, as they do with threads: groups form, and crashes fall here.
             tokio::task::yield_now().await;
             writer.sync();
         }
-        writer.free_before(group.free_before);
         if let Some(done) = group.close {
             return close(writer, messages, done);
         }

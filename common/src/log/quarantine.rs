@@ -54,7 +54,8 @@ fn keep_copy(shared: &Shared, segment: &Segment, file: &dyn DiskFile) -> io::Res
     let path = folder.join(file_name(segment.base));
     let len = used_len(file)?;
     let before = shared.stats.quarantined_bytes.fetch_add(len, Relaxed);
-    let copied = if before + len > shared.quarantine_max_bytes {
+    let used = shared.stats.used_bytes.load(Relaxed);
+    let copied = if before + len > shared.quarantine_max_bytes || used + len > shared.max_bytes {
         Err(io::Error::other("quarantined copies may not take more of the disk budget"))
     } else {
         disk.create_dir_all(&folder).and_then(|()| disk.create(&path, len)).and_then(|to| {

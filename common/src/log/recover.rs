@@ -58,9 +58,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Writer, Arc
     let dir = options.dir.clone();
     disk.create_dir_all(&dir).map_err(|error| failed("create", &dir, error))?;
     let lock = lock(&*disk, &dir)?;
-    // Half of what two segments leave, so that copies of damaged segments cannot keep the log from going on.
-    let quarantine_max_bytes = (options.max_bytes - 2 * options.segment_bytes) / 2;
-    let shared = Arc::new(Shared::new(Arc::clone(&disk), dir.clone(), quarantine_max_bytes));
+    let shared = Arc::new(Shared::new(Arc::clone(&disk), &options));
     let found = find(&*disk, &dir)?;
 
     let quarantined = quarantine::used_bytes(&*disk, &dir);

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::WEIGH_BYTES;
 use super::disk::{DiskFile, read_full};
-use super::segment::{HEAD_BYTES, HEADER_BYTES, Head};
+use super::segment::{HEAD_BYTES, HEADER_BYTES, Head, Seal};
 
 const CHUNK_BYTES: usize = 1 << 20;
 // After a record longer than this, the next head is read alone instead of with what lies between.
@@ -66,12 +66,17 @@ impl<'a> Walk<'a> {
 
     /// Up to `len` bytes at `offset`: fewer only at the end.
     pub(super) fn bytes(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
-        let len = len.min(self.end.saturating_sub(offset) as usize);
+        // A segment whose making was cut short can be shorter than its header.
+        let left = self.end.saturating_sub(offset) as usize;
+        let len = len.min(left);
+        if len == 0 {
+            return Ok(&[]);
+        }
         let have = self.buf_offset..self.buf_offset + self.buf.len() as u64;
         if offset < have.start || offset + len as u64 > have.end {
             let near = offset >= have.start && offset - have.start <= self.buf.len() as u64 + NEAR_BYTES;
             let ahead = if self.verify || near { CHUNK_BYTES } else { len };
-            let want = len.max(ahead.min((self.end - offset) as usize));
+            let want = len.max(ahead.min(left));
             self.buf.resize(want, 0);
             self.buf_offset = offset;
             let (read, unreadable) = read_tolerant(self.file, &mut self.buf, offset)?;
@@ -107,28 +112,50 @@ pub(super) fn look_past(file: &dyn DiskFile, offset: u64, end: u64, seqs: RangeI
     Ok(Past { nonzero_end: offset + used as u64, next, unreadable: unreadable > 0 })
 }
 
+/// A valid record behind damage.
+struct Candidate {
+    at: usize,
+    seq: u64,
+    end: usize,
+}
+
+/// `used` is where the bytes that are not zero end; the record that should be at the start has the number `seqs.start()`.
 fn find_record(bytes: &[u8], used: usize, seqs: &RangeInclusive<u64>) -> Option<(usize, u64)> {
+    let lost = *seqs.start();
     let valid_at = |at: usize, seqs: RangeInclusive<u64>| {
-        let head = Head::parse(&bytes[at..])?;
-        let found = seqs.contains(&head.seq) && head.verify(bytes.get(at..at + head.record_len())?);
-        found.then_some((at, head.seq))
+        let head = Head::parse(bytes.get(at..)?).filter(|head| seqs.contains(&head.seq))?;
+        let end = at + head.record_len();
+        head.verify(bytes.get(at..end)?).then_some(Candidate { at, seq: head.seq, end })
     };
     // Most damage is in a payload and leaves the head as it was. Believing it finds the next record without searching the
     // payload, whose bytes a sender chose and which may look like a record.
-    if let Some(head) = Head::parse(bytes).filter(|head| head.seq == *seqs.start()) {
+    if let Some(head) = Head::parse(bytes).filter(|head| head.seq == lost) {
         let hop = head.record_len();
-        if hop >= used {
+        if hop == used || hop == bytes.len() {
             return None;
         }
-        if let Some(found) = valid_at(hop, head.seq + 1..=head.seq + 1) {
-            return Some(found);
+        if let Some(next) = valid_at(hop, lost + 1..=lost + 1) {
+            return Some((next.at, next.seq));
         }
     }
-    (1..used).find_map(|at| {
+    // One that is followed by its successor, or by the end, is where the walk goes on for sure. One that is not stands
+    // between two damages, unless it is a stray copy: then its number is not between theirs.
+    let mut lone: Vec<Candidate> = Vec::new();
+    for at in 1..used {
         // The damaged bytes cannot have held more records than fit in them.
-        let last = seqs.start().saturating_add((at / HEAD_BYTES) as u64).min(*seqs.end());
-        valid_at(at, *seqs.start()..=last)
-    })
+        let last = lost.saturating_add((at / HEAD_BYTES) as u64).min(*seqs.end());
+        let Some(found) = valid_at(at, lost + 1..=last) else { continue };
+        let followed = found.end >= used
+            || Seal::parse(&bytes[found.end..]).is_some()
+            || valid_at(found.end, found.seq + 1..=found.seq + 1).is_some();
+        if followed {
+            let before = lone.iter().find(|lone| lone.seq < found.seq && lone.end <= found.at);
+            let first = before.unwrap_or(&found);
+            return Some((first.at, first.seq));
+        }
+        lone.push(found);
+    }
+    lone.first().map(|first| (first.at, first.seq))
 }
 
 /// Whether there is a byte that is not zero; `None` when the disk cannot tell.

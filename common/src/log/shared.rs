@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 
+use super::Options;
 use super::appender::Evicted;
 use super::disk::{Disk, DiskFile};
 use super::error::Failure;
@@ -39,7 +40,7 @@ pub(super) struct Damage {
 }
 
 impl Segment {
-    pub(super) fn new(dir: &std::path::Path, base: u64, disk_bytes: u64) -> Segment {
+    pub(super) fn new(dir: &Path, base: u64, disk_bytes: u64) -> Segment {
         Segment {
             base,
             path: dir.join(file_name(base)),
@@ -94,21 +95,24 @@ pub(super) struct Shared {
     pub(super) failed: watch::Sender<Option<Arc<Failure>>>,
     pub(super) evictions: Mutex<Option<mpsc::UnboundedSender<Evicted>>>,
     pub(super) stats: Arc<Stats>,
-    /// The most that quarantined copies may take.
+    /// The disk budget, and the part of it that quarantined copies may take.
+    pub(super) max_bytes: u64,
     pub(super) quarantine_max_bytes: u64,
 }
 
 impl Shared {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, quarantine_max_bytes: u64) -> Shared {
+    pub(super) fn new(disk: Arc<dyn Disk>, options: &Options) -> Shared {
         Shared {
             disk,
-            dir,
+            dir: options.dir.clone(),
             segments: RwLock::default(),
             committed: watch::Sender::new(0),
             failed: watch::Sender::new(None),
             evictions: Mutex::new(None),
             stats: Arc::default(),
-            quarantine_max_bytes,
+            max_bytes: options.max_bytes,
+            // Half of what two segments leave, so that copies cannot keep the log from going on.
+            quarantine_max_bytes: (options.max_bytes - 2 * options.segment_bytes) / 2,
         }
     }
 
