@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 
 /// `500ms`, `60s`, `5m`, `2h`, or a plain number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -36,6 +36,19 @@ pub(crate) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
+/// Where a collector is: `http://HOST:PORT`, of which the first part and the port may be left out.
+pub(crate) fn collector(text: &str) -> Result<Uri, String> {
+    let hint = "a collector looks like http://127.0.0.1:4327";
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: Uri = full.parse().map_err(|error| format!("{error}; {hint}"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("only plain http:// is spoken here (put a TLS proxy in front); {hint}"));
+    }
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(hint)?;
+    let port = authority.port_u16().unwrap_or(4327);
+    format!("http://{}:{port}", authority.host()).parse().map_err(|_| hint.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +63,14 @@ mod tests {
         for text in ["", "s", "5x", "-1s", "1e300h", "nan", "infs"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_collector_may_lack_scheme_and_port() {
+        let shown = |text| collector(text).map(|uri| uri.to_string());
+        assert_eq!(shown("here").as_deref(), Ok("http://here:4327/"));
+        assert_eq!(shown("http://[::1]:99/").as_deref(), Ok("http://[::1]:99/"));
+        assert!(shown("https://here").is_err() && shown("").is_err());
     }
 
     #[test]

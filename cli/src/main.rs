@@ -9,7 +9,10 @@ use clap::Parser;
 
 mod args;
 mod clock;
+mod collector;
 mod completions;
+#[cfg(test)]
+mod fake_collector;
 mod load;
 mod output;
 

@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+mod check;
 mod corpus;
 mod digest;
 mod generate;
@@ -35,6 +36,8 @@ enum Verb {
     Write(write::Args),
     /// Send a corpus to an endpoint, and measure
     Send(send::Args),
+    /// Look up every trace of a corpus, and compare it with the truth
+    Check(check::Args),
 }
 
 impl Args {
@@ -43,6 +46,7 @@ impl Args {
         match self.verb {
             Verb::Write(args) => args.run(),
             Verb::Send(args) => args.run(),
+            Verb::Check(args) => args.run(),
         }
     }
 }

@@ -9,7 +9,7 @@ mod exporter;
 mod faults;
 mod model;
 mod names;
-mod random;
+pub(crate) mod random;
 mod shape;
 mod span;
 

@@ -64,7 +64,8 @@ Examples:
 
 Requests go out as they lie in the corpus. What OTLP calls retryable is retried, with growing pauses or those that the
 endpoint asks for. From the second loop on, trace ids are changed (each loop in its own way), because an endpoint may
-suppress repeated requests; `clew load check` knows the traces of the first loop.
+suppress repeated requests; `clew load check` knows the traces of loop 1. To send a corpus once more soon after, as
+new traces, say --from-loop 2.
 With --rate, requests are due by the clock, whether earlier ones were answered or not, and latency counts from then.
 Exit code 1 tells that some spans were not taken.")]
 pub(crate) struct Args {
@@ -94,6 +95,9 @@ pub(crate) struct Args {
     /// Send the corpus this many times [default: 1, or until --duration is over]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     loops: Option<u64>,
+    /// Number of the first loop: 2 and more change the trace ids, each in its own way
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from_loop: u64,
     /// Header of every request, for tenants or credentials; may be given several times
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = args::header)]
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -188,7 +192,7 @@ impl Args {
         }
         let once = self.acked.is_some() || self.duration.is_none();
         let loops = self.loops.or(once.then_some(1));
-        Ok((Plan { loops, rate: self.rate, compression: self.compression, skip }, writer))
+        Ok((Plan { from_loop: self.from_loop, loops, rate: self.rate, compression: self.compression, skip }, writer))
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Item {
 /// What to read.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Number of the first loop: loop 1 has the traces of the corpus, each other one has its own.
+    pub(crate) from_loop: u64,
     /// How often; none for without end.
     pub(crate) loops: Option<u64>,
     /// Spans a second; none for flat out.
@@ -52,12 +54,15 @@ pub(crate) enum SourceError {
 /// Reads until the plan is done or nobody takes items any more.
 pub(crate) fn read(mut reader: corpus::Reader, plan: &Plan, to: &mpsc::Sender<Item>) -> Result<(), SourceError> {
     let mut spans_before = 0u64;
-    let mut round = 0;
-    while plan.loops.is_none_or(|loops| round < loops) {
+    for done in 0.. {
+        if plan.loops == Some(done) {
+            break;
+        }
+        let round = (plan.from_loop - 1).saturating_add(done);
         reader.rewind()?;
         let mut index = 0;
         loop {
-            if round == 0 && plan.skip.contains(index) && reader.skip()? {
+            if done == 0 && plan.skip.contains(index) && reader.skip()? {
                 index += 1;
                 continue;
             }
@@ -75,7 +80,6 @@ pub(crate) fn read(mut reader: corpus::Reader, plan: &Plan, to: &mpsc::Sender<It
             }
             index += 1;
         }
-        round += 1;
     }
     Ok(())
 }
