@@ -95,7 +95,11 @@ fn output(command: &mut Command) -> Result<Value> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let complaints = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} ended with {}:\n{complaints}", output.status);
-    serde_json::from_slice(&output.stdout).with_context(|| format!("{command:?} printed no document:\n{complaints}"))
+    // Values are nested deeply in it.
+    let mut document = serde_json::Deserializer::from_slice(&output.stdout);
+    document.disable_recursion_limit();
+    let document = document.into_iter().next().context("nothing was printed").and_then(|document| Ok(document?));
+    document.with_context(|| format!("{command:?} printed no document:\n{complaints}"))
 }
 
 /// Something that `setup.sh` installs.
