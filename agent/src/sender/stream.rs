@@ -296,6 +296,8 @@ impl<'a> Stream<'a> {
                     self.sender.queue.reject(seq, &reason);
                 }
             }
+            // One for each batch in flight: the first one tells it all.
+            Some(Kind::Busy(_)) if self.paused_until.is_some() => {}
             Some(Kind::Busy(Busy { retry_after_ms, reason })) => {
                 self.sender.metrics.sender.busy.inc();
                 tracing::warn!(retry_after_ms, reason, "the collector is busy");

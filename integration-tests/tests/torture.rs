@@ -1,0 +1,220 @@
+//! Load flows while things break; afterwards every acked span is found, once, with its content.
+//!
+//! `CLEW_TORTURE_ROUNDS=500` kills that often (default 30), `CLEW_TORTURE_AWAY_S=180` keeps the collector away that long
+//! (default 15), `CLEW_TORTURE_SEED=7` makes other choices.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clew_integration_tests::{Agent, Collector, program};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+const SETTLE: Duration = Duration::from_secs(120);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A corpus that is sent while things break, and what of it was acked.
+struct Load {
+    corpus: PathBuf,
+    acked: PathBuf,
+    sender: Child,
+    log: PathBuf,
+}
+
+impl Load {
+    /// Starts to send `seconds` of load.
+    fn start(dir: &Path, endpoint: &str, seconds: u64) -> Result<Self> {
+        const SPANS_PER_S: u64 = 4000;
+        let (corpus, acked, log) = (dir.join("corpus"), dir.join("acked"), dir.join("send.log"));
+        let clew = || program("clew").map(Command::new);
+        let written = clew()?
+            .args(["load", "write"])
+            .arg(&corpus)
+            .args(["--request-spans", "50", "--seed", &setting("CLEW_TORTURE_SEED", 1).to_string()])
+            .args(["--spans", &(SPANS_PER_S * seconds).to_string()])
+            .output()?;
+        ensure!(written.status.success(), "cannot write a corpus: {}", text(&written));
+        let sender = clew()?
+            .args(["load", "send"])
+            .arg(&corpus)
+            .args(["--endpoint", endpoint, "--rate", &SPANS_PER_S.to_string()])
+            .arg("--acked")
+            .arg(&acked)
+            .stdout(std::fs::File::create(&log)?)
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { corpus, acked, sender, log })
+    }
+
+    fn is_running(&mut self) -> Result<bool> {
+        Ok(self.sender.try_wait()?.is_none())
+    }
+
+    /// Waits until all is acked.
+    fn finish(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while self.is_running()? {
+            ensure!(started.elapsed() < SETTLE, "the load does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let said = std::fs::read_to_string(&self.log)?;
+        ensure!(self.sender.wait()?.success(), "sending failed: {said}");
+        Ok(())
+    }
+
+    /// Looks every acked span up at these collectors together.
+    fn check(&self, collectors: &[&Collector]) -> Result<()> {
+        let mut check = Command::new(program("clew")?);
+        check.args(["load", "check"]).arg(&self.corpus).arg("--acked").arg(&self.acked);
+        for collector in collectors {
+            check.args(["--collector", &collector.url()]);
+        }
+        let checked = check.output()?;
+        println!("{}", text(&checked));
+        ensure!(checked.status.success(), "spans are missing, twice or altered:\n{}", text(&checked));
+        let acked = std::fs::read_to_string(&self.acked)?.lines().count();
+        ensure!(acked > 100, "only {acked} requests were acked: nothing was tried");
+        Ok(())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.sender.kill();
+        let _ = self.sender.wait();
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Segments of 1 MiB, so that many begin and end.
+const SMALL_SEGMENTS: &str = "--segment-bytes=1MiB";
+
+#[test]
+fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rounds = setting("CLEW_TORTURE_ROUNDS", 30);
+    let mut random = SmallRng::seed_from_u64(setting("CLEW_TORTURE_SEED", 1));
+    let mut collector = Collector::start(&dir.path().join("collector"), &[SMALL_SEGMENTS])?;
+    let mut agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), rounds)?;
+    for round in 0..rounds {
+        std::thread::sleep(Duration::from_millis(random.random_range(50..900)));
+        ensure!(load.is_running()? || round > rounds / 2, "the load ended too early: {}", std::fs::read_to_string(&load.log)?);
+        let (of_agent, of_collector) = [(true, false), (false, true), (true, true)][random.random_range(0..3)];
+        if of_agent {
+            agent.process.kill()?;
+        }
+        if of_collector {
+            collector.process.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
+        if of_collector {
+            collector.restart().with_context(|| format!("round {round}"))?;
+        }
+        if of_agent {
+            agent.restart().with_context(|| format!("round {round}"))?;
+        }
+    }
+    load.finish()?;
+    agent.wait_sent(SETTLE)?;
+    load.check(&[&collector])
+}
+
+#[test]
+fn a_collector_that_is_away_for_long_gets_everything_when_it_is_back() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let away = setting("CLEW_TORTURE_AWAY_S", 15);
+    let mut collector = Collector::start(&dir.path().join("collector"), &[SMALL_SEGMENTS])?;
+    let mut agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), away + 4)?;
+    std::thread::sleep(Duration::from_secs(2));
+    collector.process.kill()?;
+    std::thread::sleep(Duration::from_secs(away / 2));
+    agent.process.kill()?;
+    agent.restart()?;
+    std::thread::sleep(Duration::from_secs(away - away / 2));
+    ensure!(agent.wait_sent(Duration::ZERO).is_err(), "nothing waited with the agent");
+    collector.restart()?;
+    load.finish()?;
+    agent.wait_sent(SETTLE)?;
+    load.check(&[&collector])
+}
+
+#[test]
+fn when_one_of_two_collectors_dies_the_other_takes_over_and_both_have_all_between_them() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut first = Collector::start(&dir.path().join("first"), &[SMALL_SEGMENTS])?;
+    let second = Collector::start(&dir.path().join("second"), &[SMALL_SEGMENTS])?;
+    let urls = [first.url(), second.url()];
+    let agent = Agent::start(&dir.path().join("agent"), &urls, &[SMALL_SEGMENTS, "--come-back-s=1"])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), 12)?;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(2));
+        first.process.kill()?;
+        std::thread::sleep(Duration::from_secs(2));
+        first.restart()?;
+    }
+    load.finish()?;
+    agent.wait_sent(SETTLE)?;
+    load.check(&[&first, &second])
+}
+
+/// A small file system of its own; unmounted when it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf, mib: u32) -> Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output()?;
+        ensure!(mounted.status.success(), "cannot mount a small disk (needs root): {}", text(&mounted));
+        Ok(Self(path))
+    }
+
+    /// Fills what is left.
+    fn fill(&self) -> Result<()> {
+        let filled = Command::new("dd").arg("if=/dev/zero").arg(format!("of={}", self.0.join("filler").display())).arg("bs=64k").output()?;
+        ensure!(!filled.status.success(), "the disk is larger than it should be");
+        Ok(())
+    }
+
+    fn free(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.0.join("filler"))?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process may still be ending.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn full_disks_are_refused_retryably_and_heal_when_they_are_freed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let collector_disk = SmallDisk::mount(dir.path().join("collector-disk"), 128)?;
+    let agent_disk = SmallDisk::mount(dir.path().join("agent-disk"), 128)?;
+    let collector = Collector::start(&collector_disk.0.join("data"), &[SMALL_SEGMENTS])?;
+    let agent = Agent::start(&agent_disk.0.join("data"), &[collector.url()], &[SMALL_SEGMENTS])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), 16)?;
+    for disk in [&collector_disk, &agent_disk, &collector_disk] {
+        std::thread::sleep(Duration::from_secs(2));
+        disk.fill()?;
+        std::thread::sleep(Duration::from_secs(3));
+        disk.free()?;
+    }
+    load.finish()?;
+    agent.wait_sent(SETTLE)?;
+    load.check(&[&collector])
+}
