@@ -60,20 +60,24 @@ fn brief(value: &Value) -> String {
 
 #[test]
 fn a_difference_anywhere_in_a_span_is_named() {
-    let span = serde_json::json!({"trace_id": "01", "span_id": "02", "name": "n", "attributes": {"a": {"int": "1"}}, "events": []});
+    use serde_json::json;
+    use std::slice::from_ref;
+
+    let span = json!({"trace_id": "01", "span_id": "02", "name": "n", "attributes": {"a": {"int": "1"}}, "events": []});
     let mut other = span.clone();
-    other["attributes"]["a"] = serde_json::json!({"string": "1"});
-    other["events"] = serde_json::json!([{"name": "e"}]);
-    assert_eq!(differences(std::slice::from_ref(&span), std::slice::from_ref(&span)), [""; 0]);
+    other["attributes"]["a"] = json!({"string": "1"});
+    other["events"] = json!([{"name": "e"}]);
+    let (one, two) = (from_ref(&span), [span.clone(), span.clone()]);
+    assert_eq!(differences(one, one), [""; 0]);
     assert_eq!(
-        differences(std::slice::from_ref(&span), &[other]),
+        differences(one, &[other]),
         [
             r#"span "n" "02".attributes.a.int: made "1", missing in the answer"#,
             r#"span "n" "02".attributes.a.string: not made, the answer has "1""#,
             r#"span "n" "02".events: made [], the answer has [{"name":"e"}]"#,
         ]
     );
-    assert_eq!(differences(&[span.clone()], &[]), [r#"span "n" "02" is missing"#]);
-    assert_eq!(differences(&[span.clone()], &[span.clone(), span.clone()]), [r#"span "n" "02" came back 2 times"#]);
-    assert_eq!(differences(&[], &[span]), [r#"a span that was not made came back: "01"-"02""#]);
+    assert_eq!(differences(one, &[]), [r#"span "n" "02" is missing"#]);
+    assert_eq!(differences(one, &two), [r#"span "n" "02" came back 2 times"#]);
+    assert_eq!(differences(&[], one), [r#"a span that was not made came back: "01"-"02""#]);
 }

@@ -63,5 +63,5 @@ fn java_spans_over_http_protobuf_come_back_whole() -> anyhow::Result<()> {
 
 #[test]
 fn rust_spans_over_grpc_come_back_whole() -> anyhow::Result<()> {
-    comes_back_whole(Client::Rust, Protocol::Grpc, Compression::None)
+    comes_back_whole(Client::Rust, Protocol::Grpc, Compression::Gzip)
 }
