@@ -28,11 +28,7 @@ function exporter(protocol, url, compression) {
 async function main([protocol, url, compression]) {
   // console.warn and console.error go to stderr.
   diag.setLogger(new DiagConsoleLogger(), DiagLogLevel.WARN);
-  // A failed export reaches this handler and nothing else.
-  setGlobalErrorHandler(error => {
-    console.error(error);
-    process.exitCode = 1;
-  });
+  setGlobalErrorHandler(failed);
   const json = protocol === 'http-json';
   const made = new InMemorySpanExporter();
   const providers = traces.providers(() => [
@@ -46,4 +42,10 @@ async function main([protocol, url, compression]) {
   console.log(JSON.stringify({ client: `javascript ${sdk.version}`, spans }));
 }
 
-main(process.argv.slice(2));
+// A failed export rejects the flush, or only reaches the global handler.
+function failed(error) {
+  console.error(error);
+  process.exitCode = 1;
+}
+
+main(process.argv.slice(2)).catch(failed);
