@@ -1,3 +1,4 @@
 //! Answers questions about traces from a storage snapshot.
 
 pub mod trace;
+pub mod tree;

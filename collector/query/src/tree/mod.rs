@@ -1,0 +1,252 @@
+//! The tree of a trace's spans, whatever the spans say about their parents.
+//!
+//! Spans come from outside, so anything occurs: several roots, parents that are missing, spans that are their own
+//! ancestors, ids that occur twice. [`Tree`] finds a place for every span, once, and says what was odd about it. It keeps
+//! no recursion, so a chain of a million spans costs memory, not the stack.
+
+use std::collections::HashMap;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    resource::v1::Resource,
+    trace::v1::{Span, TracesData, status::StatusCode},
+};
+
+mod decode;
+
+/// The spans of one trace, each with its place.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    /// All spans, in the order in which they came.
+    pub nodes: Vec<Node>,
+    /// Indices of the spans that have no parent here, by start.
+    pub roots: Vec<usize>,
+    /// What made them; nodes refer to these.
+    pub resources: Vec<Resource>,
+    /// The libraries that reported them; nodes refer to these.
+    pub scopes: Vec<InstrumentationScope>,
+    /// Attributes, events and links that are nested too deeply to be decoded, and so are not here.
+    pub left_out: usize,
+}
+
+/// One span and its place.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub span: Span,
+    /// Index into [`Tree::resources`].
+    pub resource: usize,
+    /// Index into [`Tree::scopes`].
+    pub scope: usize,
+    pub place: Place,
+    /// An earlier span has the same id. Children belong to the first one.
+    pub same_id: bool,
+    /// Indices of its children, by start.
+    pub children: Vec<usize>,
+}
+
+/// Where a span hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has no parent.
+    Root,
+    /// Under the span with this index.
+    Child(usize),
+    /// Its parent is not among the spans.
+    Orphan,
+    /// It is an ancestor of its own: the circle is cut above the span of it that starts first.
+    Circle,
+}
+
+/// A row of the tree as it is read from top to bottom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Index into [`Tree::nodes`].
+    pub node: usize,
+    /// 0 for what has no parent here.
+    pub depth: usize,
+    /// No sibling follows.
+    pub last: bool,
+}
+
+impl Tree {
+    /// Builds the tree from encoded `ResourceSpans` messages.
+    ///
+    /// # Errors
+    /// When one of them is no such message.
+    pub fn decode<B: AsRef<[u8]>>(resource_spans: impl IntoIterator<Item = B>) -> Result<Self, prost::DecodeError> {
+        let mut left_out = 0;
+        let decoded: Result<_, _> =
+            resource_spans.into_iter().map(|bytes| decode::resource_spans(bytes.as_ref(), &mut left_out)).collect();
+        Ok(Self { left_out, ..Self::build(TracesData { resource_spans: decoded? }) })
+    }
+
+    /// Builds the tree.
+    #[must_use]
+    pub fn build(spans: TracesData) -> Self {
+        let mut tree = Self::default();
+        for resource_spans in spans.resource_spans {
+            let resource = tree.resources.len();
+            tree.resources.push(resource_spans.resource.unwrap_or_default());
+            for scope_spans in resource_spans.scope_spans {
+                let scope = tree.scopes.len();
+                tree.scopes.push(scope_spans.scope.unwrap_or_default());
+                let node = |span| Node { span, resource, scope, place: Place::Root, same_id: false, children: vec![] };
+                tree.nodes.extend(scope_spans.spans.into_iter().map(node));
+            }
+        }
+        tree.find_parents();
+        tree.cut_circles();
+        tree.find_children();
+        tree
+    }
+
+    fn find_parents(&mut self) {
+        let mut by_id: HashMap<Vec<u8>, usize> = HashMap::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let first = *by_id.entry(node.span.span_id.clone()).or_insert(index);
+            node.same_id = first != index;
+        }
+        for node in &mut self.nodes {
+            let parent = &node.span.parent_span_id;
+            node.place = match by_id.get(parent) {
+                _ if parent.iter().all(|byte| *byte == 0) => Place::Root,
+                Some(parent) => Place::Child(*parent),
+                None => Place::Orphan,
+            };
+        }
+    }
+
+    /// Follows parents up from every span; whoever comes by a span of the same walk again has found a circle.
+    fn cut_circles(&mut self) {
+        const UNSEEN: usize = usize::MAX;
+        let mut seen_by = vec![UNSEEN; self.nodes.len()];
+        for walk in 0..self.nodes.len() {
+            let mut at = walk;
+            while seen_by[at] == UNSEEN {
+                seen_by[at] = walk;
+                let Place::Child(parent) = self.nodes[at].place else { break };
+                if seen_by[parent] == walk {
+                    self.cut(parent);
+                    break;
+                }
+                at = parent;
+            }
+        }
+    }
+
+    /// Cuts the circle that `start` lies on above the span that starts first.
+    fn cut(&mut self, start: usize) {
+        let (mut first, mut at) = (start, start);
+        while let Place::Child(parent) = self.nodes[at].place {
+            if self.starts_before(parent, first) {
+                first = parent;
+            }
+            at = parent;
+            if at == start {
+                break;
+            }
+        }
+        self.nodes[first].place = Place::Circle;
+    }
+
+    fn starts_before(&self, a: usize, b: usize) -> bool {
+        (self.nodes[a].span.start_time_unix_nano, a) < (self.nodes[b].span.start_time_unix_nano, b)
+    }
+
+    fn find_children(&mut self) {
+        let mut order: Vec<_> = (0..self.nodes.len()).collect();
+        // By start, the longer one first: what encloses another stands above it.
+        order.sort_by_key(|index| {
+            let span = &self.nodes[*index].span;
+            (span.start_time_unix_nano, std::cmp::Reverse(span.end_time_unix_nano), *index)
+        });
+        for index in order {
+            match self.nodes[index].place {
+                Place::Child(parent) => self.nodes[parent].children.push(index),
+                Place::Root | Place::Orphan | Place::Circle => self.roots.push(index),
+            }
+        }
+    }
+
+    /// The span that stands for the trace: the first root, or, when no span is one, the first without a parent here.
+    #[must_use]
+    pub fn first_root(&self) -> Option<&Node> {
+        let roots = || self.roots.iter().map(|root| &self.nodes[*root]);
+        roots().find(|node| node.place == Place::Root).or_else(|| roots().next())
+    }
+
+    /// All spans, parents before their children, siblings by start.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let mut waiting = Vec::new();
+        let push = |waiting: &mut Vec<Row>, nodes: &[usize], depth| {
+            let row = |(from_end, node): (usize, &usize)| Row { node: *node, depth, last: from_end == 0 };
+            waiting.extend(nodes.iter().rev().enumerate().map(row));
+        };
+        push(&mut waiting, &self.roots, 0);
+        std::iter::from_fn(move || {
+            let row = waiting.pop()?;
+            push(&mut waiting, &self.nodes[row.node].children, row.depth + 1);
+            Some(row)
+        })
+    }
+
+    /// When the trace begins and ends, nanoseconds since 1970. Times of 0 are not known ones and are left out, if there
+    /// are others.
+    #[must_use]
+    pub fn bounds(&self) -> (u64, u64) {
+        let times =
+            || self.nodes.iter().flat_map(|node| [node.span.start_time_unix_nano, node.span.end_time_unix_nano]);
+        let known = || times().filter(|time| *time != 0);
+        (known().min().unwrap_or(0), known().max().unwrap_or(0))
+    }
+
+    /// The `service.name` of a span.
+    #[must_use]
+    pub fn service(&self, node: &Node) -> Option<&str> {
+        text(&self.resources[node.resource].attributes, "service.name")
+    }
+}
+
+impl Node {
+    /// Nanoseconds from its start to its end; 0 when it ends before it starts.
+    #[must_use]
+    pub fn duration_ns(&self) -> u64 {
+        self.span.end_time_unix_nano.saturating_sub(self.span.start_time_unix_nano)
+    }
+
+    /// It says that it failed.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32)
+    }
+
+    /// The exception that its last `exception` event tells of.
+    #[must_use]
+    pub fn exception(&self) -> Option<Exception<'_>> {
+        let event = self.span.events.iter().rev().find(|event| event.name == "exception")?;
+        let of = |key| text(&event.attributes, key).filter(|text| !text.is_empty());
+        Some(Exception { kind: of("exception.type"), message: of("exception.message") })
+    }
+}
+
+/// What went wrong, as an `exception` event says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exception<'a> {
+    /// `exception.type`.
+    pub kind: Option<&'a str>,
+    /// `exception.message`.
+    pub message: Option<&'a str>,
+}
+
+/// The value of an attribute that is a string.
+#[must_use]
+pub fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let value = attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?;
+    match value {
+        AnyValue { value: Some(any_value::Value::StringValue(text)) } => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
