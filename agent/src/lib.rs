@@ -113,6 +113,7 @@ impl Agent {
                 max_request_bytes: options.max_request_bytes.0 as usize,
                 body_timeout: Duration::from_secs(options.body_timeout_s),
             },
+            world.work,
             metrics.receiver.clone(),
         );
         let collectors: Vec<Endpoint> = options

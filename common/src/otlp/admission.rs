@@ -48,6 +48,13 @@ impl Permit {
             (mine, other) => *mine = other.or(mine.take()),
         }
     }
+
+    /// Gives back what is more than a share for `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if let Some(mine) = &mut self.0 {
+            drop(mine.split(mine.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +69,15 @@ mod tests {
         assert!(admission.admit(4 * UNIT).is_none());
         drop(first);
         assert!(admission.admit(10 * UNIT).is_some());
+    }
+
+    #[test]
+    fn a_share_that_shrinks_gives_back_the_rest() {
+        let admission = Admission::new(10 * UNIT);
+        let mut share = admission.admit(9 * UNIT).unwrap();
+        share.shrink_to(2 * UNIT - 1);
+        share.shrink_to(5 * UNIT);
+        assert!(admission.admit(9 * UNIT).is_none());
+        assert!(admission.admit(8 * UNIT).is_some());
     }
 }

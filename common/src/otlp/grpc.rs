@@ -7,7 +7,7 @@ use axum::{
     response::Response,
     routing::post,
 };
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
@@ -37,10 +37,8 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response 
         Ok(stored) => answer(stored),
         Err(refusal) => {
             receiver.refused(&refusal);
-            incoming.linger().await;
-            let mut response = refusal.rpc_status().to_tonic().into_http();
-            response.headers_mut().insert("grpc-accept-encoding", ACCEPTED);
-            response
+            incoming.linger(&refusal).await;
+            refuse(&refusal)
         }
     }
 }
@@ -61,22 +59,20 @@ async fn take(receiver: &Receiver, headers: &HeaderMap, incoming: &mut Incoming<
     };
 
     // Length-prefixed message: u8 compressed, u32 big-endian length (gRPC over HTTP/2, "Requests").
-    let (prefix, rest) = incoming.exactly(Bytes::new(), PREFIX_BYTES).await?;
-    let compressed = prefix[0];
-    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-    let mut permit = receiver.admit(length)?;
-    let (message, rest) = incoming.exactly(rest, length).await?;
-    if !rest.is_empty() || incoming.next().await?.is_some_and(|more| !more.is_empty()) {
+    let ([compressed, length @ ..], rest) = incoming.prefix::<PREFIX_BYTES>().await?;
+    let message = incoming.message(rest, u32::from_be_bytes(length) as usize).await?;
+    if !message.rest.is_empty() || incoming.next().await?.is_some() {
         return Err(Refusal::Invalid("more than one message in a unary call".to_owned()));
     }
+    let mut permit = message.permit;
     let body = match (compressed, encoding) {
-        (0, _) => message,
+        (0, _) => message.bytes,
         (1, Encoding::Identity) => {
             return Err(Refusal::Invalid(
                 "the message is marked as compressed, but grpc-encoding names no compression".to_owned(),
             ));
         }
-        (1, encoding) => receiver.inflate(encoding, message, &mut permit)?,
+        (1, encoding) => receiver.inflate(encoding, message.bytes, &mut permit).await?,
         (other, _) => return Err(Refusal::Invalid(format!("the message's compressed flag is {other}, not 0 or 1"))),
     };
     receiver.take(Transport::Grpc, tenant, body, permit).await
@@ -93,6 +89,16 @@ fn answer(stored: Stored) -> Response {
     let body = Full::new(data.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let mut response = refusal.rpc_status().to_tonic().into_http();
+    if matches!(refusal, Refusal::UnknownContentType(_)) {
+        // Who sent this speaks no gRPC and reads the status alone (gRPC over HTTP/2, "Requests").
+        *response.status_mut() = refusal.http_status();
+    }
+    response.headers_mut().insert("grpc-accept-encoding", ACCEPTED);
     response
 }
 

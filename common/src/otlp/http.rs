@@ -13,10 +13,9 @@ use http::{
 use prost::Message;
 
 use super::{
-    body::Incoming,
+    body::{self, Incoming},
     decompress::Encoding,
     grpc::ExportResponse,
-    json,
     receiver::{Receiver, Refusal, Stored, Transport},
 };
 use crate::ids::Tenant;
@@ -65,7 +64,7 @@ async fn export(State(receiver): State<Receiver>, request: Request) -> Response 
         Ok(stored) => answer(written, stored),
         Err(refusal) => {
             receiver.refused(&refusal);
-            incoming.linger().await;
+            incoming.linger(&refusal).await;
             refuse(written, &refusal)
         }
     }
@@ -87,13 +86,13 @@ async fn take(
             .ok_or_else(|| Refusal::UnknownEncoding(String::from_utf8_lossy(name.as_bytes()).into_owned()))?,
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let (body, mut permit) = incoming.to_end(length).await?;
-    let body = receiver.inflate(encoding, body, &mut permit)?;
+    let body::Message { bytes, mut permit, .. } = incoming.whole(length).await?;
+    let body = receiver.inflate(encoding, bytes, &mut permit).await?;
     match format {
         Format::Protobuf => receiver.take(Transport::HttpProtobuf, tenant, body, permit).await,
         Format::Json => {
-            let body = json::to_protobuf(&body).map_err(|error| Refusal::Invalid(error.to_string()))?;
-            receiver.take(Transport::HttpJson, tenant, body.into(), permit).await
+            let body = receiver.read_json(body, &mut permit).await?;
+            receiver.take(Transport::HttpJson, tenant, body, permit).await
         }
     }
 }

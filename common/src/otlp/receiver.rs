@@ -12,12 +12,17 @@ use prometheus_client::{
 use super::{
     admission::{Admission, Permit},
     decompress::{Encoding, InflateError, inflate},
-    filter,
+    filter, json,
     pack::{Packer, Request, StoreError},
     status::RpcStatus,
     walk::{self, BadSpan, Checked},
 };
-use crate::ids::Tenant;
+use crate::{ids::Tenant, log::Work};
+
+/// Work on this many bytes is done in a millisecond: handing it to another thread would take about as long.
+const INLINE_BYTES: usize = 512 << 10;
+/// What a small compressed body may inflate to at the first try.
+const FIRST_INFLATED_BYTES: usize = 256 << 10;
 
 /// How large requests may be, and how long they may take to come.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,7 @@ pub struct Receiver {
     packer: Packer,
     pub(super) admission: Admission,
     pub(super) limits: Limits,
+    work: Work,
     metrics: Metrics,
 }
 
@@ -188,9 +194,9 @@ impl Metrics {
 }
 
 impl Receiver {
-    /// A receiver that stores through `packer`.
-    pub fn new(packer: Packer, admission: Admission, limits: Limits, metrics: Metrics) -> Self {
-        Self { packer, admission, limits, metrics }
+    /// A receiver that stores through `packer`. What takes long runs as `work` says.
+    pub fn new(packer: Packer, admission: Admission, limits: Limits, work: Work, metrics: Metrics) -> Self {
+        Self { packer, admission, limits, work, metrics }
     }
 
     /// Counts a refused request.
@@ -199,26 +205,60 @@ impl Receiver {
         tracing::debug!(%refusal, "refused a request");
     }
 
-    /// A share of the memory for `bytes` of a request.
-    pub(super) fn admit(&self, bytes: usize) -> Result<Permit, Refusal> {
+    /// Refuses what is too large for one request.
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
         if bytes > self.limits.max_request_bytes {
             return Err(Refusal::TooLarge { what: "as sent", max: self.limits.max_request_bytes });
         }
+        Ok(())
+    }
+
+    /// A share of the memory for `bytes` of requests.
+    pub(super) fn admit(&self, bytes: usize) -> Result<Permit, Refusal> {
         self.admission.admit(bytes).ok_or_else(|| Refusal::Overloaded {
             what: format!("requests fill the {} bytes of memory for them", self.admission.max_bytes()),
             retry_after: Duration::from_millis(500),
         })
     }
 
-    /// Decompresses a body within the limit.
-    pub(super) fn inflate(&self, encoding: Encoding, body: Bytes, permit: &mut Permit) -> Result<Bytes, Refusal> {
+    /// Decompresses a body within the limit. Its share of the memory becomes one for what came out.
+    pub(super) async fn inflate(&self, encoding: Encoding, body: Bytes, permit: &mut Permit) -> Result<Bytes, Refusal> {
         if encoding == Encoding::Identity {
             return Ok(body);
         }
-        let raw = inflate(encoding, &body, self.limits.max_request_bytes)?;
-        *permit = Permit::none();
-        *permit = self.admit(raw.len())?;
-        Ok(raw.into())
+        // Memory is taken before it is used, and little is tried first, so that small bodies take no more than they need
+        // and bombs cost a third more than one try at the limit would.
+        let mut limit = (8 * body.len()).max(FIRST_INFLATED_BYTES);
+        loop {
+            limit = limit.min(self.limits.max_request_bytes);
+            let mut share = self.admit(limit)?;
+            let body = body.clone();
+            match self.aside(limit, move || inflate(encoding, &body, limit)).await {
+                Err(InflateError::TooLarge { .. }) if limit < self.limits.max_request_bytes => limit *= 4,
+                Err(error) => return Err(error.into()),
+                Ok(raw) => {
+                    share.shrink_to(raw.capacity());
+                    *permit = share;
+                    return Ok(raw.into());
+                }
+            }
+        }
+    }
+
+    /// Reads a request in JSON. Its share of the memory becomes one for the protobuf that comes out.
+    pub(super) async fn read_json(&self, json: Bytes, permit: &mut Permit) -> Result<Bytes, Refusal> {
+        // Both are there for a moment; protobuf takes less than half.
+        let mut share = self.admit(json.len() / 2)?;
+        let read = self.aside(json.len(), move || json::to_protobuf(&json)).await;
+        let protobuf = read.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        share.shrink_to(protobuf.len());
+        *permit = share;
+        Ok(protobuf.into())
+    }
+
+    /// Runs what takes long for many bytes where no other connection waits for it.
+    async fn aside<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if bytes > INLINE_BYTES { self.work.run(work).await } else { work() }
     }
 
     /// Stores an ExportTraceServiceRequest; returns when it is durable.
@@ -243,7 +283,7 @@ impl Receiver {
         let Checked { spans, bad } = checked.map_err(|error| Refusal::Invalid(error.to_string()))?;
         let stored = self.refuse(&bad);
         if spans > 0 {
-            let body = if bad.is_empty() { body } else { filter::without(&body, &bad).into() };
+            let body = without(body, &bad);
             self.packer.store(Request { tenant, body, spans, traces, permit }).await.map_err(|error| match error {
                 StoreError::Busy(what) => Refusal::Overloaded { what, retry_after: Duration::from_secs(1) },
                 StoreError::Closed(what) => Refusal::Overloaded { what, retry_after: Duration::from_secs(5) },
@@ -267,4 +307,9 @@ impl Receiver {
             reasons.iter().map(|(reason, count)| format!("{count} spans: {reason}")).collect::<Vec<_>>().join("; ");
         Stored { rejected_spans: bad.len() as u32, message }
     }
+}
+
+/// The request without its bad spans.
+fn without(request: Bytes, bad: &[BadSpan]) -> Bytes {
+    if bad.is_empty() { request } else { filter::without(&request, bad).into() }
 }
