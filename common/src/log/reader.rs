@@ -9,10 +9,10 @@ use tokio::sync::watch;
 
 use super::disk::{DiskFile, read_full};
 use super::error::ReadError;
-use super::scan::{Walk, read_tolerant};
+use super::scan::{Believed, Walk, read_tolerant};
 use super::segment::{HEAD_BYTES, HEADER_BYTES, Head};
 use super::shared::{Damage, Segment, Shared};
-use super::survey::pass;
+use super::survey::{Missing, pass};
 use super::{Entry, Position, Start};
 
 /// Reads records. Cheap to clone; every method but [`Reader::committed`], [`Reader::cursor`] and [`Reader::first_seq`]
@@ -46,6 +46,8 @@ struct Place {
     file: Arc<dyn DiskFile>,
     offset: u64,
     seq: u64,
+    /// The record before, if its checksum was not looked at.
+    believed: Option<Believed>,
 }
 
 /// A place with committed records, and where those end.
@@ -86,7 +88,8 @@ impl Reader {
         while let Some(range) = self.range(cursor)? {
             let entries = self.read_entries(&range, max_bytes)?;
             if let Some(last) = entries.last() {
-                let place = Place { offset: end_of(last.position), seq: last.seq + 1, ..range.place };
+                let (offset, seq) = (end_of(last.position), last.seq + 1);
+                let place = Place { offset, seq, believed: None, ..range.place };
                 cursor.seq = place.seq;
                 cursor.place = Some(place);
                 return Ok(entries);
@@ -110,7 +113,8 @@ impl Reader {
             };
             let start = bytes.slice(HEAD_BYTES..bytes.len().min(head.record_len()).min(HEAD_BYTES + start_bytes));
             let position = Position { segment: place.segment.base, offset: place.offset, len: head.payload_len() };
-            let next = Place { offset: end_of(position), seq: head.seq + 1, ..range.place };
+            let believed = Some(Believed { offset: place.offset, seq: head.seq, len: head.record_len() });
+            let next = Place { offset: end_of(position), seq: head.seq + 1, believed, ..range.place };
             cursor.seq = next.seq;
             cursor.place = Some(next);
             return Ok(Some(Start { seq: head.seq, kind: head.kind, start, position }));
@@ -186,7 +190,7 @@ impl Reader {
         match segment.open(&*self.shared.disk) {
             Ok(file) => {
                 let (offset, seq) = (HEADER_BYTES as u64, segment.base);
-                Ok(Some(Place { segment, file, offset, seq }))
+                Ok(Some(Place { segment, file, offset, seq, believed: None }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&segment, error)),
@@ -200,13 +204,14 @@ impl Reader {
         let io_failed = |error| failed(&place.segment, error);
         while walk.seq < seq && walk.offset < end {
             if walk.step().map_err(io_failed)?.is_none() {
-                let at = (walk.offset, walk.seq);
-                let damage = pass(&self.shared, &place.segment, &*place.file, at, end, last_seq).map_err(io_failed)?;
+                let missing = Missing { offset: walk.offset, seq: walk.seq, believed: walk.believed };
+                let damage =
+                    pass(&self.shared, &place.segment, &*place.file, missing, end, last_seq).map_err(io_failed)?;
                 walk.jump(damage.to, damage.next_seq);
             }
         }
-        let (offset, seq) = (walk.offset, walk.seq);
-        Ok(Place { offset, seq, ..place })
+        let (offset, seq, believed) = (walk.offset, walk.seq, walk.believed);
+        Ok(Place { offset, seq, believed, ..place })
     }
 
     /// Whole, right records from the range's start on; none if the first is damaged.
@@ -248,11 +253,11 @@ impl Reader {
     /// Moves the cursor over the damage at the start of a range.
     fn pass(&self, cursor: &mut Cursor, range: Range) -> Result<(), ReadError> {
         let Range { place, end, last_seq } = range;
-        let at = (place.offset, place.seq);
-        let Damage { to, next_seq } = pass(&self.shared, &place.segment, &*place.file, at, end, last_seq)
+        let missing = Missing { offset: place.offset, seq: place.seq, believed: place.believed };
+        let Damage { to, next_seq } = pass(&self.shared, &place.segment, &*place.file, missing, end, last_seq)
             .map_err(|error| failed(&place.segment, error))?;
         cursor.seq = cursor.seq.max(next_seq);
-        cursor.place = Some(Place { offset: to, seq: next_seq, ..place });
+        cursor.place = Some(Place { offset: to, seq: next_seq, believed: None, ..place });
         Ok(())
     }
 

@@ -63,7 +63,12 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Writer, Arc
 
     let quarantined = quarantine::used_bytes(&*disk, &dir);
     set(&shared.stats.quarantined_bytes, quarantined);
-    set(&shared.stats.used_bytes, quarantined + found.iter().map(|found| found.len).sum::<u64>());
+    if let Some(last) = found.last() {
+        // Its room counts even if a crash undid its preallocation: it is set aside again with the first write.
+        last.segment.disk_bytes.fetch_max(options.segment_bytes, Relaxed);
+    }
+    let used: u64 = found.iter().map(|found| found.segment.disk_bytes.load(Relaxed)).sum();
+    set(&shared.stats.used_bytes, quarantined + used);
     let mut recovery = Recovery::default();
     for (at, each) in found.iter().enumerate() {
         shared.insert(Arc::clone(&each.segment));
@@ -72,6 +77,12 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Writer, Arc
                 .map_err(|error| failed("read", &each.segment.path, error))?;
         }
     }
+    // The process before may have been killed between a write and its sync: what is shown must also be durable. Of the
+    // segments before the last, only the newest can have been being sealed.
+    for Found { segment, file, .. } in found.iter().rev().take(2) {
+        file.sync_data().map_err(|error| failed("sync", &segment.path, error))?;
+    }
+    disk.sync_dir(&dir).map_err(|error| failed("sync", &dir, error))?;
     let writer = match found.into_iter().next_back() {
         Some(last) => recover_last(&shared, &options, last, lock, &mut recovery)?,
         None => Writer::new(Arc::clone(&shared), options, 1, lock),
@@ -199,9 +210,6 @@ fn recover_last(
         read_last(shared, options, &found).map_err(|error| failed("read", &path, error))?;
     recovery.records += active.records;
     recovery.weight += active.weight;
-    // The process before may have been killed between its writes and their sync: what is shown must also be durable.
-    active.file.sync_data().map_err(|error| failed("sync", &path, error))?;
-    shared.disk.sync_dir(&options.dir).map_err(|error| failed("sync", &options.dir, error))?;
     active.segment.set_end(active.end);
 
     // A segment whose making was cut short: nothing was ever in it.

@@ -13,6 +13,23 @@ const NEAR_BYTES: u64 = 16 << 10;
 // A disk fails by its sectors, which are not larger than this.
 const BLOCK_BYTES: usize = 4096;
 
+/// A record whose checksum was not looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Believed {
+    pub(super) offset: u64,
+    pub(super) seq: u64,
+    pub(super) len: usize,
+}
+
+impl Believed {
+    /// Whether its checksum is right after all.
+    pub(super) fn holds(&self, file: &dyn DiskFile) -> io::Result<bool> {
+        let mut record = vec![0; self.len];
+        let (read, _) = read_tolerant(file, &mut record, self.offset)?;
+        Ok(Head::parse(&record[..read]).is_some_and(|head| head.verify(&record[..read])))
+    }
+}
+
 /// Walks along a segment's records. Within a segment, sequence numbers are contiguous: the writer starts a new segment
 /// where they jump, so that anything else at the next record's place is damage.
 pub(super) struct Walk<'a> {
@@ -24,9 +41,10 @@ pub(super) struct Walk<'a> {
     end: u64,
     /// Checksums are looked at (and everything is read), or heads only.
     verify: bool,
+    /// The last record that was taken at its head's word.
+    pub(super) believed: Option<Believed>,
     buf: Vec<u8>,
     buf_offset: u64,
-    pub(super) unreadable: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -36,7 +54,7 @@ impl<'a> Walk<'a> {
 
     /// Starts in the middle, where the record `seq` should be.
     pub(super) fn from(file: &'a dyn DiskFile, offset: u64, seq: u64, end: u64, verify: bool) -> Walk<'a> {
-        Walk { file, offset, seq, end, verify, buf: Vec::new(), buf_offset: 0, unreadable: false }
+        Walk { file, offset, seq, end, verify, believed: None, buf: Vec::new(), buf_offset: 0 }
     }
 
     /// The record at `offset`: its head, where it starts, its payload's first bytes. `None` if there is none, or its
@@ -52,6 +70,7 @@ impl<'a> Walk<'a> {
         if self.verify && !head.verify(self.bytes(offset, head.record_len())?) {
             return Ok(None);
         }
+        self.believed = (!self.verify).then_some(Believed { offset, seq: self.seq, len: head.record_len() });
         self.offset = next;
         self.seq += 1;
         let start = self.bytes(offset, head.record_len().min(HEAD_BYTES + WEIGH_BYTES))?;
@@ -62,6 +81,7 @@ impl<'a> Walk<'a> {
     pub(super) fn jump(&mut self, offset: u64, seq: u64) {
         self.offset = offset;
         self.seq = seq;
+        self.believed = None;
     }
 
     /// Up to `len` bytes at `offset`: fewer only at the end.
@@ -79,8 +99,7 @@ impl<'a> Walk<'a> {
             let want = len.max(ahead.min(left));
             self.buf.resize(want, 0);
             self.buf_offset = offset;
-            let (read, unreadable) = read_tolerant(self.file, &mut self.buf, offset)?;
-            self.unreadable |= unreadable > 0;
+            let (read, _) = read_tolerant(self.file, &mut self.buf, offset)?;
             self.buf.truncate(read);
         }
         let from = (offset - self.buf_offset) as usize;
@@ -139,7 +158,7 @@ fn find_record(bytes: &[u8], used: usize, seqs: &RangeInclusive<u64>) -> Option<
         }
     }
     // One that is followed by its successor, or by the end, is where the walk goes on for sure. One that is not stands
-    // between two damages, unless it is a stray copy: then its number is not between theirs.
+    // between two damages, unless it is a stray copy or a sender's bytes: then its number is not between theirs.
     let mut lone: Vec<Candidate> = Vec::new();
     for at in 1..used {
         // The damaged bytes cannot have held more records than fit in them.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::disk::DiskFile;
 use super::quarantine;
-use super::scan::{Walk, look_past};
+use super::scan::{Believed, Walk, look_past};
 use super::segment::{SEAL_BYTES, Seal};
 use super::shared::{Damage, Segment, Shared};
 
@@ -27,16 +27,23 @@ pub(super) fn survey(
     mut weigh: impl FnMut(u64, u8, &[u8]) -> u64,
 ) -> io::Result<Survey> {
     let mut walk = Walk::new(file, segment.base, len, false);
-    let (mut records, mut weight) = (0, 0);
+    let (mut records, mut weight, mut last_weight) = (0, 0, 0);
     loop {
         if let Some((head, _, start)) = walk.step()? {
+            last_weight = weigh(head.seq, head.kind, start);
             records += 1;
-            weight += weigh(head.seq, head.kind, start);
+            weight += last_weight;
             continue;
         }
-        let end = walk.offset;
+        let mut end = walk.offset;
         if end >= len || Seal::parse(walk.bytes(end, SEAL_BYTES)?).is_some() {
             return Ok(Survey { end, records, weight });
+        }
+        if let Some((offset, seq)) = led_astray(file, walk.believed)? {
+            records -= 1;
+            weight -= last_weight;
+            walk.jump(offset, seq);
+            end = offset;
         }
         if let Some(known) = segment.damage_at(end) {
             walk.jump(known.to, known.next_seq);
@@ -56,17 +63,25 @@ pub(super) fn survey(
     }
 }
 
-/// Passes over the damage at `offset`, where the record `seq` should be and is not: counts it once, and gives where the
-/// next record is, or the segment's end.
+/// Where no record is and one should be.
+pub(super) struct Missing {
+    pub(super) offset: u64,
+    pub(super) seq: u64,
+    /// The record before, if its checksum was not looked at.
+    pub(super) believed: Option<Believed>,
+}
+
+/// Passes over damage: counts it once, and gives where the next record is, or the segment's end.
 pub(super) fn pass(
     shared: &Shared,
     segment: &Segment,
     file: &dyn DiskFile,
-    at: (u64, u64),
+    missing: Missing,
     end: u64,
     last_seq: u64,
 ) -> io::Result<Damage> {
-    let (offset, seq) = at;
+    let Missing { offset, seq, believed } = missing;
+    let (offset, seq) = led_astray(file, believed)?.unwrap_or((offset, seq));
     if let Some(known) = segment.damage_at(offset) {
         return Ok(known);
     }
@@ -77,4 +92,12 @@ pub(super) fn pass(
     };
     quarantine::note(shared, segment, file, offset, damage);
     Ok(damage)
+}
+
+/// Where the damage starts if the record before is damaged too: then its length said wrongly where it ends.
+fn led_astray(file: &dyn DiskFile, believed: Option<Believed>) -> io::Result<Option<(u64, u64)>> {
+    match believed {
+        Some(believed) if !believed.holds(file)? => Ok(Some((believed.offset, believed.seq))),
+        _ => Ok(None),
+    }
 }

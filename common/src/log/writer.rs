@@ -325,7 +325,7 @@ impl Writer {
             disk.remove(path).map_err(|error| fail("remove", path, error))?;
             return Err(classify("write to", path, error));
         }
-        file.sync_data().map_err(|error| fail("sync", path, error))?;
+        // The header becomes durable with the first records; the name alone tells as much until then.
         disk.sync_dir(&self.options.dir).map_err(|error| fail("sync", &self.options.dir, error))?;
         Ok(file)
     }

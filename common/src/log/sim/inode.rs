@@ -176,11 +176,9 @@ impl Inode {
             };
         }
         for change in std::mem::take(&mut self.unsynced) {
-            if let Change::SetLen(len) = change {
-                if lengths_kept > 0 {
-                    lengths_kept -= 1;
-                    self.synced.set_len(len);
-                }
+            if let (Change::SetLen(len), 1..) = (&change, lengths_kept) {
+                lengths_kept -= 1;
+                self.synced.set_len(*len);
             }
             for (sector, offset, bytes) in change.sectors() {
                 if let Some(left) = kept.get_mut(&sector).filter(|left| **left > 0) {

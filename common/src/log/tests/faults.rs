@@ -67,10 +67,13 @@ async fn records_refused_for_want_of_space_never_come_back() {
         let outcomes = append_together(&log, &refused).await;
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(AppendError::NoSpace))));
         disk.set_capacity(u64::MAX);
-        let kept = payload(1, 100);
-        assert_eq!(append(&log, &kept).await.unwrap().seq, 1);
+        let mut kept = Vec::new();
+        if seed % 2 == 0 {
+            kept.push((1, payload(1, 100)));
+            assert_eq!(append(&log, &kept[0].1).await.unwrap().seq, 1);
+        }
         disk.crash(seed);
-        assert_eq!(seqs_and_payloads(&read_from(&open(&disk), 0)), [(1, kept)], "seed {seed}");
+        assert_eq!(seqs_and_payloads(&read_from(&open(&disk), 0)), kept, "seed {seed}");
     }
 }
 

@@ -81,7 +81,11 @@ impl Model {
             assert_eq!(read.get(seq), Some(payload), "{seq} was acked");
         }
         assert!(self.seen.last_key_value().is_none_or(|(last, _)| *last < next_seq));
-        assert!(stat(log, |stats| &stats.used_bytes) <= options_of(evicts).max_bytes);
+        let used = stat(log, |stats| &stats.used_bytes);
+        let files = segments(disk).into_iter().map(|base| disk.open(&segment_path(base)).unwrap().len().unwrap());
+        let files: Vec<u64> = files.collect();
+        let quarantined = stat(log, |stats| &stats.quarantined_bytes);
+        assert!(used <= options_of(evicts).max_bytes, "{used} bytes: {quarantined} of copies, and {files:?}");
     }
 }
 
@@ -148,13 +152,19 @@ pub(super) fn live(disk: &SimDisk, model: &mut Model, life: &Life, evicts: bool)
     drop(runtime);
     let changes = disk.changes() - before;
     let down = disk.is_down();
-    model.lost_power |= down || matches!(life.end, End::Power(_));
     match life.end {
+        // Also at a certain step: the process dies there, and the system lives on.
+        End::Kill => return kill(disk, changes),
+        End::Close if !down => return kill(disk, changes),
+        End::Close => disk.crash(model.tried),
         End::Power(seed) => disk.crash(seed),
-        // A disk that is down lost its power.
-        End::Kill | End::Close if down => disk.crash(model.tried),
-        End::Kill | End::Close => disk.kill(),
     }
+    model.lost_power = true;
+    changes
+}
+
+fn kill(disk: &SimDisk, changes: u64) -> u64 {
+    disk.kill();
     changes
 }
 
