@@ -167,6 +167,12 @@ impl Queue {
         known
     }
 
+    fn count(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut state = self.shared.state.lock();
+        change(&mut state.waiting);
+        self.metrics.set_waiting(state.waiting);
+    }
+
     /// What sends reads from here.
     pub fn reader(&self) -> &Reader {
         &self.reader
@@ -320,19 +326,15 @@ impl Store for Queue {
     fn store(&self, pack: Pack) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
         let head = Head::of(&pack).with_marks(&pack.traces).encode();
         let bytes = (head.len() + pack.payload.len()) as u32;
+        // Counted before it can be sent, so that it is never settled first.
+        self.count(|waiting| waiting.add(bytes));
         let appended = self.appender.append(Record { kind: SPANS, head, body: pack.payload });
         let queue = self.clone();
         Box::pin(async move {
-            // Counted before it can be sent, so that it is never settled first.
-            {
-                let mut state = queue.shared.state.lock();
-                state.waiting.add(bytes);
-                queue.metrics.set_waiting(state.waiting);
-            }
             match appended.await {
                 Ok(_) => Ok(()),
                 Err(error) => {
-                    queue.shared.state.lock().waiting.remove(bytes);
+                    queue.count(|waiting| waiting.remove(bytes));
                     Err(error.into())
                 }
             }

@@ -346,3 +346,6 @@ impl Packing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
