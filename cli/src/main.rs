@@ -15,7 +15,7 @@ mod completions;
 mod fake_collector;
 mod load;
 mod output;
-mod up;
+mod trace;
 
 /// Distributed tracing: see your traces, and put tracing systems under load
 #[derive(Debug, Parser)]
@@ -32,8 +32,8 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Run an agent and a collector for this machine
-    Up(up::Args),
+    /// Show a trace in the terminal
+    Trace(trace::Args),
     /// Put any OTLP endpoint under load, and check what it kept
     Load(load::Args),
     /// Print a completion script for a shell
@@ -43,7 +43,7 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Up(args) => args.run(),
+            Self::Trace(args) => args.run(),
             Self::Load(args) => args.run(),
             Self::Completions(args) => args.run(),
         }

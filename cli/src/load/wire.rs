@@ -1,4 +1,6 @@
-//! Reads protobuf fields off bytes without decoding them into structs.
+//! Iterates over the protobuf fields of a message without decoding them into structs.
+
+use clew_common::otlp::wire;
 
 /// The bytes are not a protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,40 +43,16 @@ impl<'a> Fields<'a> {
         Self { rest: bytes }
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0u64;
-        for (index, byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if *byte < 0x80 {
-                self.rest = &self.rest[index + 1..];
-                return Ok(value);
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
-        let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| *number != 0).ok_or(Malformed)?;
+    fn field(&mut self) -> Option<(u32, Value<'a>)> {
+        let key = wire::key(&mut self.rest)?;
         let value = match key & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
-                let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
-                self.rest = rest;
-                Value::Bytes(bytes)
-            }
-            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
-            _ => return Err(Malformed),
+            wire::VARINT => Value::Varint(wire::varint(&mut self.rest)?),
+            wire::FIXED64 => Value::Fixed64(u64::from_le_bytes(wire::take(&mut self.rest, 8)?.try_into().ok()?)),
+            wire::BYTES => Value::Bytes(wire::bytes(&mut self.rest)?),
+            wire::FIXED32 => Value::Fixed32(u32::from_le_bytes(wire::take(&mut self.rest, 4)?.try_into().ok()?)),
+            _ => return None,
         };
-        Ok((number, value))
+        (key >> 3 != 0).then_some((key >> 3, value))
     }
 }
 
@@ -86,9 +64,9 @@ impl<'a> Iterator for Fields<'a> {
             return None;
         }
         let field = self.field();
-        if field.is_err() {
+        if field.is_none() {
             self.rest = &[];
         }
-        Some(field)
+        Some(field.ok_or(Malformed))
     }
 }

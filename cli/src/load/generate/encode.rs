@@ -1,5 +1,7 @@
 //! Writes protobuf into reused buffers.
 
+pub(crate) use clew_common::otlp::wire::{put_varint as varint, varint_len};
+
 /// Tag of an attribute within a span (field 9).
 pub(crate) const SPAN_ATTRIBUTE: u8 = 0x4a;
 /// Tag of an attribute within a resource (field 1).
@@ -8,20 +10,6 @@ pub(crate) const RESOURCE_ATTRIBUTE: u8 = 0x0a;
 pub(crate) const EVENT_ATTRIBUTE: u8 = 0x1a;
 /// Tag of an attribute within a link (field 4).
 pub(crate) const LINK_ATTRIBUTE: u8 = 0x22;
-
-/// Bytes that `value` takes as a varint.
-pub(crate) fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-/// Appends a varint.
-pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
 
 /// Appends a string, bytes or message field.
 pub(crate) fn bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {

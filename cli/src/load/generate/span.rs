@@ -223,7 +223,7 @@ fn http_status(operation: &Operation, failed: bool, call: u64) -> i64 {
     match (failed, operation.writes) {
         (true, _) => [500, 502, 503, 504][(call % 4) as usize],
         (false, true) => 201,
-        (false, false) if call % 23 == 0 => 304,
+        (false, false) if call.is_multiple_of(23) => 304,
         (false, false) => 200,
     }
 }

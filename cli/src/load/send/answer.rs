@@ -110,11 +110,11 @@ fn text(bytes: &[u8], number: u32) -> Option<String> {
 
 /// The pause of a google.rpc.RetryInfo among the details of a google.rpc.Status.
 fn retry_info(details: &[u8]) -> Option<Duration> {
-    let infos = Fields::of(details).flatten().filter_map(|field| match field {
+    let mut infos = Fields::of(details).flatten().filter_map(|field| match field {
         (3, Value::Bytes(any)) => Some(any),
         _ => None,
     });
-    let info = infos.filter(|any| message(any, 1) == Some(b"type.googleapis.com/google.rpc.RetryInfo")).next()?;
+    let info = infos.find(|any| message(any, 1) == Some(b"type.googleapis.com/google.rpc.RetryInfo"))?;
     let delay = message(message(info, 2).unwrap_or_default(), 1).unwrap_or_default();
     let (mut seconds, mut nanos) = (0, 0);
     for field in Fields::of(delay).flatten() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use clew_common::otlp::wire;
 use tokio::sync::mpsc;
 
 use super::{
@@ -114,16 +115,8 @@ fn rename_traces(request: &mut [u8], round: u64) -> Result<(), Malformed> {
 
 /// Tag, start and end of a length-delimited field. A corpus has no others above its spans.
 fn field(bytes: &[u8], at: usize) -> Result<(u8, usize, usize), Malformed> {
-    let tag = *bytes.get(at).ok_or(Malformed)?;
-    let (mut length, mut next) = (0usize, at + 1);
-    for shift in [0, 7, 14, 21, 28] {
-        let byte = *bytes.get(next).ok_or(Malformed)?;
-        next += 1;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            let end = next.checked_add(length).filter(|end| *end <= bytes.len()).ok_or(Malformed)?;
-            return Ok((tag, next, end));
-        }
-    }
-    Err(Malformed)
+    let (tag, mut rest) = bytes.get(at..).and_then(<[u8]>::split_first).ok_or(Malformed)?;
+    let length = wire::bytes(&mut rest).ok_or(Malformed)?.len();
+    let end = bytes.len() - rest.len();
+    Ok((*tag, end - length, end))
 }

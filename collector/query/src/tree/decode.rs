@@ -70,8 +70,11 @@ fn readable<M: Message + Default>(messages: Vec<&[u8]>, left_out: &mut usize) ->
     readable
 }
 
+/// What is left of a message, and the messages that were taken out of it, by field.
+type Parts<'a, const N: usize> = (Vec<u8>, [Vec<&'a [u8]>; N]);
+
 /// Takes the fields with these numbers, which are messages, out of a message. None when it is broken.
-fn split<const N: usize>(bytes: &[u8], numbers: [u32; N]) -> Option<(Vec<u8>, [Vec<&[u8]>; N])> {
+fn split<const N: usize>(bytes: &[u8], numbers: [u32; N]) -> Option<Parts<'_, N>> {
     let (mut rest, mut taken) = (Vec::new(), [const { Vec::new() }; N]);
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {

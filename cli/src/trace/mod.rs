@@ -1,0 +1,134 @@
+//! `clew trace`: shows one trace in the terminal.
+
+mod id;
+mod text;
+mod waterfall;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clew_common::otlp::json::{self, Ids};
+use clew_query::tree::Tree;
+use http::Uri;
+use rustix::termios::tcgetwinsize;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use self::{
+    id::TraceId,
+    waterfall::{Style, draw},
+};
+use crate::{
+    args,
+    collector::{Collector, Found, LookupError},
+    output,
+};
+
+/// Width where there is no terminal to ask.
+const DEFAULT_WIDTH: u16 = 120;
+
+/// Which trace, and how to show it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  clew trace 4bf92f3577b34da6a3ce929d0e0e4736           from the collector at 127.0.0.1:4327
+  clew trace a3ce929d0e0e4736 --collector tracing:4327  a 64-bit id, from another one
+  clew trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq '.resourceSpans[].scopeSpans[].spans[].name'
+
+A trace can be found within moments of its spans being sent, even while they still wait at an agent.
+Exit code 1 tells that the collector knows no such trace, or could not be asked.")]
+pub(crate) struct Args {
+    /// Id of the trace: up to 32 hexadecimal digits
+    #[arg(value_name = "ID")]
+    id: TraceId,
+    /// Where to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLEW_COLLECTOR",
+        default_value = "http://127.0.0.1:4327",
+        value_parser = args::collector
+    )]
+    collector: Uri,
+    /// Print it as OTLP JSON
+    #[arg(long)]
+    json: bool,
+    /// Columns to use [default: as wide as the terminal]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    width: Option<u16>,
+    /// Whose trace
+    #[arg(long)]
+    tenant: Option<MetadataValue<Ascii>>,
+    /// Longest wait for the answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    timeout: Duration,
+}
+
+impl Args {
+    /// Fetches the trace and shows it.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = match runtime.block_on(self.fetch()) {
+            Err(LookupError::NotFound { .. }) => Found::default(),
+            found => found?,
+        };
+        if found.resource_spans.is_empty() && !found.partial {
+            eprintln!("{}", self.not_found());
+            return Ok(ExitCode::FAILURE);
+        }
+        let mut out = output::stdout();
+        let style = Style { width: self.width(), colour: output::colour(&io::stdout()) };
+        self.show(&mut out, &found, style)?;
+        out.flush()?;
+        Ok(if found.resource_spans.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    async fn fetch(&self) -> Result<Found, LookupError> {
+        Collector::new(self.collector.clone(), self.tenant.clone(), self.timeout).trace(self.id.0).await
+    }
+
+    fn show(&self, out: &mut impl Write, found: &Found, style: Style) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(writeln!(out, "{}", as_json(found))?);
+        }
+        let tree = Tree::decode(&found.resource_spans).context("the collector's answer cannot be read as spans")?;
+        let reasons = found.partial.then_some(&*found.reasons);
+        Ok(draw(out, &hex::encode(self.id.0), &tree, reasons, style)?)
+    }
+
+    fn width(&self) -> usize {
+        let stdout = io::stdout();
+        let terminal = || if stdout.is_terminal() { tcgetwinsize(&stdout).ok() } else { None };
+        let width = self.width.or_else(|| terminal().map(|size| size.ws_col).filter(|columns| *columns > 0));
+        width.unwrap_or(DEFAULT_WIDTH).into()
+    }
+
+    fn not_found(&self) -> String {
+        let id = hex::encode(self.id.0);
+        let tenant = self.tenant.as_ref().and_then(|tenant| tenant.to_str().ok());
+        let whose = tenant.map_or(String::new(), |tenant| format!(" of tenant {tenant}"));
+        let collector = self.collector.to_string();
+        let collector = collector.trim_end_matches('/');
+        let other = if whose.is_empty() { "belong to a tenant (--tenant NAME)" } else { "belong to another tenant" };
+        format!(
+            "clew: the collector at {collector} knows no trace {id}{whose}.\n\
+             It may not have been sent yet (SDKs send every few seconds), not have been sampled, {other},\n\
+             or lie at another collector (--collector URL)."
+        )
+    }
+}
+
+/// OTLP JSON: the parts of a TracesData message, one behind the other, are one.
+fn as_json(found: &Found) -> String {
+    let mut traces_data = Vec::new();
+    for resource_spans in &found.resource_spans {
+        prost::encoding::bytes::encode(1, resource_spans, &mut traces_data);
+    }
+    json::from_protobuf(&traces_data, Ids::Hex)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Draws a trace: a line for each span, with a bar where it lies in the trace's time.
+
+use std::{
+    collections::HashSet,
+    io::{self, Write},
+};
+
+use clew_query::tree::{Node, Place, Row, Tree};
+
+use super::text::{padded, shown};
+use crate::{clock, output::duration_ns};
+
+/// Narrowest picture: below that, lines are broken by the terminal.
+const MIN_WIDTH: usize = 60;
+
+/// Columns of the duration; the longest that there is takes ten.
+const DURATION: usize = 10;
+
+/// How to draw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    /// Columns of the whole picture.
+    pub(crate) width: usize,
+    pub(crate) colour: bool,
+}
+
+/// What has a colour.
+#[derive(Debug, Clone, Copy)]
+enum Paint {
+    Plain,
+    Bold,
+    Dim,
+    Error,
+    Bar,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Bold => "\x1b[1m",
+            Self::Dim => "\x1b[2m",
+            Self::Error => "\x1b[31m",
+            Self::Bar => "\x1b[36m",
+        }
+    }
+}
+
+impl Style {
+    /// Writes text in a colour; the text must be harmless.
+    fn paint(self, out: &mut impl Write, paint: Paint, text: &str) -> io::Result<()> {
+        match paint.code() {
+            code if self.colour && !code.is_empty() => write!(out, "{code}{text}\x1b[0m"),
+            _ => write!(out, "{text}"),
+        }
+    }
+}
+
+/// Draws a trace: a header, then the spans from top to bottom. `reasons` say why it may be incomplete, if it may be.
+pub(crate) fn draw(
+    out: &mut impl Write,
+    trace_id: &str,
+    tree: &Tree,
+    reasons: Option<&[String]>,
+    style: Style,
+) -> io::Result<()> {
+    let style = Style { width: style.width.max(MIN_WIDTH), ..style };
+    let picture = Picture { tree, style, bounds: tree.bounds() };
+    picture.header(out, trace_id, reasons)?;
+    writeln!(out)?;
+    // For each level above a row: whether the line of its siblings goes on.
+    let mut going_on: Vec<bool> = Vec::new();
+    for row in tree.rows() {
+        going_on.truncate(row.depth);
+        picture.row(out, row, &going_on)?;
+        going_on.push(!row.last);
+    }
+    Ok(())
+}
+
+struct Picture<'a> {
+    tree: &'a Tree,
+    style: Style,
+    bounds: (u64, u64),
+}
+
+impl Picture<'_> {
+    /// Columns for the tree and the names.
+    fn left(&self) -> usize {
+        (self.style.width - DURATION - 2) * 3 / 5
+    }
+
+    /// Columns for the bars.
+    fn bars(&self) -> usize {
+        self.style.width - DURATION - 2 - self.left()
+    }
+
+    fn header(&self, out: &mut impl Write, trace_id: &str, reasons: Option<&[String]>) -> io::Result<()> {
+        let (tree, style) = (self.tree, self.style);
+        if let Some(root) = tree.first_root() {
+            let service = shown(self.service(root), style.width / 3).text;
+            let name = shown(&root.span.name, style.width.saturating_sub(service.chars().count() + 2)).text;
+            style.paint(out, Paint::Bold, &service)?;
+            writeln!(out, "  {name}")?;
+        }
+        let (start, end) = self.bounds;
+        let services: HashSet<_> = tree.nodes.iter().map(|node| self.service(node)).collect();
+        let errors = tree.nodes.iter().filter(|node| node.is_error()).count();
+        let begun = if start == 0 { "at an unknown time".to_owned() } else { clock::rfc3339(start) };
+        let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+        let when = format!("{begun}  {}", duration_ns(end - start));
+        let what = format!("{}  {}  ", count(tree.nodes.len(), "span"), count(services.len(), "service"));
+        let errors_told = count(errors, "error");
+        let one_line = when.len() + 2 + what.len() + errors_told.len() <= style.width;
+        write!(out, "{when}{}{what}", if one_line { "  " } else { "\n" })?;
+        style.paint(out, if errors == 0 { Paint::Plain } else { Paint::Error }, &errors_told)?;
+        writeln!(out)?;
+        style.paint(out, Paint::Dim, &format!("trace {trace_id}"))?;
+        writeln!(out)?;
+        if tree.left_out > 0 {
+            let text = format!("{} nested too deeply to be read here", count(tree.left_out, "value"));
+            style.paint(out, Paint::Error, &text)?;
+            writeln!(out)?;
+        }
+        if let Some(reasons) = reasons {
+            style.paint(out, Paint::Error, "incomplete: spans may be missing")?;
+            writeln!(out)?;
+            for reason in reasons {
+                writeln!(out, "  {}", shown(reason, style.width - 2).text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn service<'a>(&'a self, node: &'a Node) -> &'a str {
+        self.tree.service(node).filter(|service| !service.is_empty()).unwrap_or("(no service)")
+    }
+
+    fn row(&self, out: &mut impl Write, row: Row, going_on: &[bool]) -> io::Result<()> {
+        let (node, style) = (&self.tree.nodes[row.node], self.style);
+        let lines = self.lines(row, going_on);
+        let room = self.left() - lines.chars().count();
+        let sign = if node.is_error() { "✗ " } else { "" };
+        let service = shown(self.service(node), room * 2 / 5);
+        let name = padded(&format!("{sign}{}", bounded(&node.span.name)), room.saturating_sub(service.width + 2));
+        let error = if node.is_error() { Paint::Error } else { Paint::Plain };
+        style.paint(out, Paint::Dim, &lines)?;
+        style.paint(out, Paint::Bold, &service.text)?;
+        write!(out, "  ")?;
+        style.paint(out, error, &name)?;
+        write!(out, " ")?;
+        style.paint(out, if node.is_error() { Paint::Error } else { Paint::Bar }, &self.bar(node))?;
+        let known = node.span.start_time_unix_nano != 0 && !ends_before_it_starts(node);
+        let duration = if known { duration_ns(node.duration_ns()) } else { "?".to_owned() };
+        writeln!(out, " {duration:>DURATION$}")?;
+        self.notes(out, row, going_on)
+    }
+
+    /// The lines of the tree before a name. What is too deep to be drawn is told by a number.
+    fn lines(&self, row: Row, going_on: &[bool]) -> String {
+        let Some((_, above)) = going_on.split_first().filter(|_| row.depth > 0) else { return String::new() };
+        if row.depth * 2 > self.left() / 2 {
+            return format!("⋯{} ", row.depth);
+        }
+        let mut lines: String = above.iter().map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
+        lines.push_str(if row.last { "└ " } else { "├ " });
+        lines
+    }
+
+    /// The lines of the tree beside what stands below a row.
+    fn lines_below(&self, row: Row, going_on: &[bool]) -> String {
+        if row.depth * 2 > self.left() / 2 {
+            return " ".repeat(self.lines(row, going_on).chars().count() + 2);
+        }
+        let mut lines: String = going_on.iter().skip(1).map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
+        if row.depth > 0 {
+            lines.push_str(if row.last { "  " } else { "│ " });
+        }
+        lines.push_str(if self.tree.nodes[row.node].children.is_empty() { "  " } else { "│ " });
+        lines
+    }
+
+    /// The bar of a span, in as many columns as its share of the trace's time. What is shorter than one is a thin line.
+    fn bar(&self, node: &Node) -> String {
+        let columns = self.bars() - 1;
+        let (start, end) = self.bounds;
+        let whole = (end - start).max(1) as f64;
+        let place = |time: u64| (time.clamp(start, end) - start) as f64 / whole * columns as f64;
+        let from = place(node.span.start_time_unix_nano);
+        let to = place(node.span.end_time_unix_nano.max(node.span.start_time_unix_nano));
+        let first = (from as usize).min(columns - 1);
+        let full = ((to - from).round() as usize).min(columns - first);
+        let bar = if full == 0 { "▏".to_owned() } else { "█".repeat(full) };
+        format!("{}{bar}{}", " ".repeat(first), " ".repeat(columns - first - full.max(1)))
+    }
+
+    /// What is odd about a span, and what went wrong in it, on lines of their own.
+    fn notes(&self, out: &mut impl Write, row: Row, going_on: &[bool]) -> io::Result<()> {
+        let node = &self.tree.nodes[row.node];
+        let mut notes = Vec::new();
+        match node.place {
+            Place::Root | Place::Child(_) => {}
+            Place::Orphan => {
+                let parent = hex::encode(&node.span.parent_span_id[..node.span.parent_span_id.len().min(16)]);
+                notes.push((Paint::Dim, format!("its parent {parent} is missing")));
+            }
+            Place::Circle => notes.push((Paint::Dim, "it is its own ancestor".to_owned())),
+        }
+        if node.same_id {
+            let id = hex::encode(&node.span.span_id[..node.span.span_id.len().min(16)]);
+            notes.push((Paint::Dim, format!("another span has the same id {id}")));
+        }
+        if node.span.start_time_unix_nano == 0 {
+            notes.push((Paint::Dim, "it has no start time".to_owned()));
+        }
+        if ends_before_it_starts(node) {
+            notes.push((Paint::Dim, "it ends before it starts".to_owned()));
+        }
+        if node.is_error() {
+            let status = node.span.status.as_ref().map_or("", |status| status.message.as_str());
+            let exception = node.exception().map(|exception| match (exception.kind, exception.message) {
+                (Some(kind), Some(message)) => format!("{}: {}", bounded(kind), bounded(message)),
+                (Some(text), None) | (None, Some(text)) => bounded(text).to_owned(),
+                (None, None) => "exception".to_owned(),
+            });
+            let told = exception.as_ref().is_some_and(|exception| exception.contains(bounded(status)));
+            if !status.is_empty() && !told {
+                notes.push((Paint::Error, bounded(status).to_owned()));
+            }
+            notes.extend(exception.map(|exception| (Paint::Error, exception)));
+        }
+        for (paint, note) in notes {
+            let lines = self.lines_below(row, going_on);
+            let width = self.style.width.saturating_sub(lines.chars().count());
+            self.style.paint(out, Paint::Dim, &lines)?;
+            self.style.paint(out, paint, &shown(&note, width).text)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn ends_before_it_starts(node: &Node) -> bool {
+    node.span.end_time_unix_nano < node.span.start_time_unix_nano
+}
+
+/// The start of a text, at most as much as could ever be shown.
+fn bounded(text: &str) -> &str {
+    match text.char_indices().nth(2_000) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;
