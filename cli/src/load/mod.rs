@@ -1,13 +1,14 @@
 //! `clew load`: a load generator for any OTLP endpoint.
 //!
 //! `write` makes up a corpus of requests and the truth about them ([`generate`], [`corpus`], [`truth`]), `send` replays
-//! it, `check` looks up what arrived and compares it with the truth by [`digest`].
+//! it, `check` looks up what arrived and compares it with the truth by [`digest`]. `fresh` measures when a span can be found.
 
 use std::process::ExitCode;
 
 mod check;
 mod corpus;
 mod digest;
+mod fresh;
 mod generate;
 mod send;
 mod truth;
@@ -38,6 +39,8 @@ enum Verb {
     Send(send::Args),
     /// Look up every trace of a corpus, and compare it with the truth
     Check(check::Args),
+    /// Measure how long after its ack a span can be found
+    Fresh(fresh::Args),
 }
 
 impl Args {
@@ -47,6 +50,7 @@ impl Args {
             Verb::Write(args) => args.run(),
             Verb::Send(args) => args.run(),
             Verb::Check(args) => args.run(),
+            Verb::Fresh(args) => args.run(),
         }
     }
 }
