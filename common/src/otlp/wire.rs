@@ -1,9 +1,12 @@
 //! Protobuf's framing: keys, varints, lengths. The rules are prost's, but for groups, which are refused.
 
-/// The wire types of protobuf (encoding guide, "Message Structure").
+/// The wire type of integers (encoding guide of protobuf, "Message Structure").
 pub const VARINT: u32 = 0;
+/// The wire type of eight bytes.
 pub const FIXED64: u32 = 1;
+/// The wire type of a length and as many bytes: strings, bytes, messages.
 pub const BYTES: u32 = 2;
+/// The wire type of four bytes.
 pub const FIXED32: u32 = 5;
 
 /// The key of a field: its number and its wire type.
@@ -101,6 +104,7 @@ pub enum Field<'a> {
 /// The rest of a message, with its place in the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
+    /// What has not been taken.
     pub rest: &'a [u8],
     /// Where in the request the message ends.
     end: usize,
@@ -118,11 +122,13 @@ impl<'a> Reader<'a> {
         self.end - self.rest.len()
     }
 
+    /// Whether all of the message has been taken.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    /// Takes a field's key.
     #[inline]
     pub fn key(&mut self) -> Option<u32> {
         key(&mut self.rest)
@@ -150,6 +156,7 @@ impl<'a> Reader<'a> {
         Some(Field::Other(&before[..before.len() - self.rest.len()]))
     }
 
+    /// Takes the value of a field that is not looked at.
     #[inline]
     pub fn skip(&mut self, key: u32) -> Option<()> {
         skip(&mut self.rest, key)
