@@ -22,11 +22,38 @@ pub(crate) struct Args {
 impl Args {
     /// Writes the script to standard output.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "clew", &mut script);
         let mut out = output::stdout();
-        out.write_all(&script)?;
+        out.write_all(&script(self.shell))?;
         out.flush()?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// In memory first: clap_complete panics when it cannot write, as after `| head`.
+fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "clew", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_shell_learns_every_command() {
+        for shell in Shell::value_variants() {
+            let script = String::from_utf8(script(*shell)).unwrap();
+            for word in ["trace", "load", "check", "completions", "collector"] {
+                assert!(script.contains(word), "{shell} does not know {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_put_together_soundly() {
+        Cli::command().debug_assert();
     }
 }

@@ -29,12 +29,13 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  clew load write corpus                              one million spans, about 480 MB
-  clew load write small --spans 50000 --seed 7        another shop, fifty thousand spans
-  clew load write corpus --start 2026-11-23T05:00:00Z the same bytes every time, on every machine
+  clew load write corpus                               one million spans, about 490 MB
+  clew load write small --spans 50000 --seed 7         another shop, fifty thousand spans
+  clew load write corpus --start 2026-11-23T05:00:00Z  the same bytes every time, everywhere
 
-The same --seed, --start and sizes give the same bytes. Without --start, the corpus ends at the last full hour.
-Beside the corpus lies CORPUS.truth, by which `clew load check` compares what comes back.")]
+The same --seed, --start and sizes give the same bytes. Without --start, the corpus ends at the
+last full hour. Beside the corpus lies CORPUS.truth, by which `clew load check` compares what
+comes back.")]
 pub(crate) struct Args {
     /// File to write; its truth is written to CORPUS.truth
     corpus: PathBuf,

@@ -36,10 +36,10 @@ const DEFAULT_WIDTH: u16 = 120;
 Examples:
   clew trace 4bf92f3577b34da6a3ce929d0e0e4736           from the collector at 127.0.0.1:4327
   clew trace a3ce929d0e0e4736 --collector tracing:4327  a 64-bit id, from another one
-  clew trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq '.resourceSpans[].scopeSpans[].spans[].name'
+  clew trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq '.resourceSpans[].scopeSpans[].spans'
 
-A trace can be found within moments of its spans being sent, even while they still wait at an agent.
-Exit code 1 tells that the collector knows no such trace, or could not be asked.")]
+A trace can be found within moments of its spans being sent, even while they still wait at an
+agent. Exit code 1 tells that the collector knows no such trace, or could not be asked.")]
 pub(crate) struct Args {
     /// Id of the trace: up to 32 hexadecimal digits
     #[arg(value_name = "ID")]

@@ -55,8 +55,9 @@ Examples:
   clew load check corpus --collector http://a:4327 --collector http://b:4327
   clew load check corpus --acked acked.txt               after trouble: only what was acked has to be there
 
-Needs CORPUS.truth, which `clew load write` has made. It knows the traces of loop 1 of `clew load send`.
-Exit code 1 tells that something is missing, doubled, altered, or was never sent.")]
+Needs CORPUS.truth, which `clew load write` has made. It knows the traces of loop 1 of
+`clew load send`. Exit code 1 tells that something is missing, doubled, altered, or was never
+sent.")]
 pub(crate) struct Args {
     /// File written by `clew load write`
     corpus: PathBuf,

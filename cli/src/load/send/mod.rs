@@ -55,19 +55,20 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  clew load send corpus                                      once, flat out, to 127.0.0.1:4317
-  clew load send corpus --rate 10000 --duration 60s          ten thousand spans a second for a minute
+  clew load send corpus                                   once, flat out, to 127.0.0.1:4317
+  clew load send corpus --rate 10000 --duration 60s       10,000 spans a second for a minute
   clew load send corpus --protocol http --endpoint http://127.0.0.1:4318 --compression gzip
   clew load send corpus --endpoint http://tempo:4317 --header x-scope-orgid=team-a
-  clew load send corpus --pid $(pidof clew-agent) --json     with CPU time and memory of a process
-  clew load send corpus --acked acked.txt && clew load check corpus --acked acked.txt
+  clew load send corpus --pid $(pidof clew-agent) --json  with CPU and memory of a process
+  clew load send corpus --acked acked && clew load check corpus --acked acked
 
-Requests go out as they lie in the corpus. What OTLP calls retryable is retried, with growing pauses or those that the
-endpoint asks for. From the second loop on, trace ids are changed (each loop in its own way), because an endpoint may
-suppress repeated requests; `clew load check` knows the traces of loop 1. To send a corpus once more soon after, as
-new traces, say --from-loop 2.
-With --rate, requests are due by the clock, whether earlier ones were answered or not, and latency counts from then.
-Exit code 1 tells that some spans were not taken.")]
+Requests go out as they lie in the corpus. What OTLP calls retryable is retried, with growing
+pauses or those that the endpoint asks for. From the second loop on, trace ids are changed (in
+each loop in its own way), because an endpoint may suppress repeated requests; `clew load check`
+knows the traces of loop 1. To send a corpus once more soon after, say --from-loop 2.
+
+With --rate, requests are due by the clock, whether earlier ones were answered or not, and
+latency counts from then. Exit code 1 tells that some spans were not taken.")]
 pub(crate) struct Args {
     /// File written by `clew load write`
     corpus: PathBuf,
