@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -79,7 +80,7 @@ impl Appender {
         Ok(outcome)
     }
 
-    /// Deletes the segments whose every record is below `seq`, except the one being written: that one goes when it is left.
+    /// Deletes the segments whose every record is below `seq`, except the one being written, which goes when it is left.
     pub fn free_before(&self, seq: u64) {
         // A closed log frees nothing: the next one that opens the folder will be told again.
         let _ = self.queue.send(Message::FreeBefore(seq));
@@ -169,7 +170,10 @@ async fn run_inline(mut writer: Writer, mut messages: mpsc::UnboundedReceiver<Me
         writer.free_before(group.free_before);
         if writer.write(group.appends) {
             // Others run between the write and the sync, as they do with threads: groups form, and crashes fall here.
-            tokio::task::yield_now().await;
+            match writer.simulated_sync() {
+                Duration::ZERO => tokio::task::yield_now().await,
+                takes => tokio::time::sleep(takes).await,
+            }
             writer.sync();
         }
         if let Some(done) = group.close {

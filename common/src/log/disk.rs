@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A file system. Paths are full paths. Every call blocks.
 pub trait Disk: Send + Sync + 'static {
-    /// Makes a file that must not exist yet, with `preallocate_bytes` zero bytes for which the disk has room; nothing is
+    /// Makes a file that must not exist yet, with `preallocate_bytes` zero bytes that the disk has room for; nothing is
     /// left behind when it fails. Neither the file nor its name is durable before [`DiskFile::sync_data`] and
     /// [`Disk::sync_dir`].
     fn create(&self, path: &Path, preallocate_bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
@@ -22,8 +23,12 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Takes an exclusive lock until the returned guard is dropped or the process ends; `WouldBlock` if another holds it.
+    /// Takes an exclusive lock until the guard is dropped or the process ends; `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+    /// How long a writer that works inline has to wait for a sync. A real disk takes its own time.
+    fn simulated_sync(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// An open file.

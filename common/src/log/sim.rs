@@ -40,6 +40,7 @@ struct State {
     epoch: u64,
     faults: Faults,
     sync_delay: Duration,
+    simulated_sync: Duration,
 }
 
 #[derive(Clone)]
@@ -78,8 +79,8 @@ impl SimDisk {
     }
 
     /// The power goes: of what was not synced, any part survives, in any order (bytes by sectors of 512). Locks are
-    /// released, open files fail from now on, faults are forgotten, and the disk works again. The same seed after the same
-    /// calls leaves the same bytes.
+    /// released, open files fail from now on, faults that were to come are forgotten (capacity and read-only stay), and the
+    /// disk works again. The same seed after the same calls leaves the same bytes.
     pub fn crash(&self, seed: u64) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -152,6 +153,11 @@ impl SimDisk {
         self.state.lock().sync_delay = delay;
     }
 
+    /// A writer that works inline waits this long, of tokio's time, before a sync: what is acked too early can then be lost.
+    pub fn set_simulated_sync(&self, takes: Duration) {
+        self.state.lock().simulated_sync = takes;
+    }
+
     /// Turns one bit over, durably. Nothing happens past the end or without the file.
     pub fn flip(&self, path: &Path, byte: u64, bit: u8) {
         self.with(path, |inode| inode.flip(byte, bit));
@@ -216,6 +222,10 @@ impl State {
 }
 
 impl Disk for SimDisk {
+    fn simulated_sync(&self) -> Duration {
+        self.state.lock().simulated_sync
+    }
+
     fn create(&self, path: &Path, preallocate_bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.faults.on_create()?;

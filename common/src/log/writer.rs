@@ -231,6 +231,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn simulated_sync(&self) -> Duration {
+        self.shared.disk.simulated_sync()
+    }
+
     pub(super) fn timed(&self, took: Duration) {
         set(&self.shared.stats.last_sync_micros, took.as_micros() as u64);
     }
