@@ -22,6 +22,7 @@ pub struct Plan {
     senders: usize,
     requests: u32,
     latency_ms: u64,
+    sync_ms: u64,
     /// Mean milliseconds between faults.
     fault_every_ms: u64,
 }
@@ -51,6 +52,7 @@ impl Plan {
             senders: random.random_range(1..=3),
             requests: random.random_range(10..=40),
             latency_ms: *[1, 5, 50].get(random.random_range(0..3)).unwrap_or(&1),
+            sync_ms: *[1, 10, 100].get(random.random_range(0..3)).unwrap_or(&1),
             fault_every_ms: random.random_range(50..600),
         }
     }
@@ -70,6 +72,7 @@ impl Plan {
         let agents = names("agent", self.agents);
         let disks: Vec<(String, SimDisk)> =
             collectors.iter().chain(&agents).map(|name| (name.clone(), SimDisk::new())).collect();
+        disks.iter().for_each(|(_, disk)| disk.set_simulated_sync(Duration::from_millis(self.sync_ms)));
         let disk = |name: &String| {
             disks.iter().find(|(other, _)| other == name).map(|(_, disk)| disk.clone()).unwrap_or_default()
         };
