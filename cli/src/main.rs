@@ -11,11 +11,13 @@ mod args;
 mod clock;
 mod collector;
 mod completions;
+mod demo;
 #[cfg(test)]
 mod fake_collector;
 mod load;
 mod output;
 mod trace;
+mod up;
 
 /// Distributed tracing: see your traces, and put tracing systems under load
 #[derive(Debug, Parser)]
@@ -32,8 +34,12 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// See it work: agent, collector and a small shop whose services make traces
+    Demo(demo::Args),
     /// Show a trace in the terminal
     Trace(trace::Args),
+    /// Run an agent and a collector for this machine
+    Up(up::Args),
     /// Put any OTLP endpoint under load, and check what it kept
     Load(load::Args),
     /// Print a completion script for a shell
@@ -43,7 +49,9 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Demo(args) => args.run(),
             Self::Trace(args) => args.run(),
+            Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),
             Self::Completions(args) => args.run(),
         }

@@ -13,6 +13,9 @@ use clew_common::{
 
 use super::ports;
 
+/// Connections at once on each port, unless a file says otherwise.
+const MAX_CONNECTIONS: usize = 1_024;
+
 /// Flags of `clew up` and `clew demo`. Names are those of the two programs, with the program in front where both have
 /// them; the environment variables are the same.
 #[derive(Clone, Debug, clap::Args)]
@@ -109,6 +112,13 @@ impl Flags {
                 ..Default::default()
             },
         )?;
+        // Both take their connections from the same process's descriptors: the binaries' own limits are too many for that.
+        if self.agent_config.is_none() {
+            agent.max_connections = MAX_CONNECTIONS;
+        }
+        if self.collector_config.is_none() {
+            collector.max_connections = MAX_CONNECTIONS;
+        }
         ports::claim(&mut agent, &mut collector)?;
         agent.collectors = vec![format!("http://{}", reachable(collector.grpc))];
         agent.check()?;
@@ -132,6 +142,16 @@ impl Flags {
 }
 
 impl Options {
+    /// Where the agent takes OTLP over gRPC.
+    pub(crate) fn otlp_url(&self) -> String {
+        format!("http://{}", reachable(self.agent.grpc))
+    }
+
+    /// Where the collector serves Tempo's API.
+    pub(crate) fn tempo_url(&self) -> String {
+        format!("http://{}", reachable(self.collector.tempo))
+    }
+
     /// Where the collector answers over gRPC.
     pub(crate) fn collector_url(&self) -> String {
         format!("http://{}", reachable(self.collector.grpc))

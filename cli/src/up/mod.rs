@@ -52,7 +52,10 @@ async fn serve(options: Options, data: &Path) -> anyhow::Result<()> {
     let (stopper, drain) = shutdown::channel();
     tokio::spawn(stopper.on_signals(options.drain_timeout));
     let mut pair = Pair::start(&options, &World::real(), &drain).await?;
-    greet(&options, data)?;
+    if let Err(error) = greet(&options, data) {
+        // It serves all the same.
+        tracing::debug!(%error, "nobody reads the greeting");
+    }
     tokio::select! {
         biased;
         () = drain.begun() => {}

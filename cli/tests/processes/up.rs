@@ -1,0 +1,66 @@
+//! `clew up`: agent and collector in one process.
+
+use crate::process::{Clew, Ports, post, trace};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+use prost::Message;
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+fn one_span() -> TracesData {
+    let span = Span {
+        trace_id: hex::decode(TRACE_ID).unwrap(),
+        span_id: vec![7; 8],
+        name: "GET /".to_owned(),
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_001_000_000,
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_was_taken_is_found_at_once_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ports) = (folder.path().join("data"), Ports::free());
+    let mut clew = Clew::start("up", &data, &ports, &[]);
+    clew.wait_ready(&ports).await;
+    assert_eq!(trace(&ports, TRACE_ID).await, None);
+    let status = post(&format!("http://{}/v1/traces", ports.agent_http), one_span().encode_to_vec()).await;
+    assert_eq!(status, 200);
+    assert_eq!(trace(&ports, TRACE_ID).await, Some(one_span()));
+
+    clew.terminate();
+    assert!(clew.wait().success(), "{}", clew.said());
+    let mut clew = Clew::start("up", &data, &ports, &[]);
+    clew.wait_ready(&ports).await;
+    assert_eq!(trace(&ports, TRACE_ID).await, Some(one_span()));
+    clew.terminate();
+    assert!(clew.wait().success(), "{}", clew.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_one_on_the_same_ports_names_the_port_and_the_flag_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ports) = (folder.path().join("data"), Ports::free());
+    let mut clew = Clew::start("up", &data, &ports, &[]);
+    clew.wait_ready(&ports).await;
+
+    let other = folder.path().join("other");
+    let mut second = Clew::start("up", &other, &ports, &[]);
+    assert_eq!(second.wait().code(), Some(1));
+    assert!(second.said().contains("is in use") && second.said().contains("--agent-grpc"), "{}", second.said());
+    assert!(!other.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_one_on_the_same_data_says_that_it_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ports) = (folder.path().join("data"), Ports::free());
+    let mut clew = Clew::start("up", &data, &ports, &[]);
+    clew.wait_ready(&ports).await;
+
+    let mut second = Clew::start("demo", &data, &Ports::free(), &[]);
+    assert_eq!(second.wait().code(), Some(1));
+    assert!(second.said().contains("in use"), "{}", second.said());
+}
