@@ -38,9 +38,11 @@ echo "== lookups, one after the other, in $spans spans"
 "$bin/clew" load check "$dir/corpus" --collector http://$collector --sample 5000 --concurrency 1
 stop
 
-echo "== 10,000 spans/s for a minute, with probes for freshness"
+echo "== 10,000 spans/s for a minute"
 start
-"$bin/clew" load fresh --endpoint http://$agent_http --collector http://$collector --count 500 --pause 100ms & probe=$!
 send --rate 10000 --duration 60s
-wait $probe
+echo "== how long after its ack a span is found, at 10,000 spans/s beside it"
+send --rate 10000 --duration 60s --from-loop 2 >/dev/null & sending=$!
+"$bin/clew" load fresh --endpoint http://$agent_http --collector http://$collector --count 500 --pause 80ms
+wait $sending
 stop

@@ -48,6 +48,8 @@ fn main() -> ExitCode {
     }
 }
 
+// What --check and --print-config say is the program's output, not its log.
+#[allow(clippy::print_stdout)]
 fn run(cli: Cli) -> anyhow::Result<()> {
     let options: Options = config::load(cli.config.as_deref(), &cli.flags)?;
     options.check()?;

@@ -76,10 +76,11 @@ pub fn decode(codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Resul
             traces.push(*trace);
         }
     })?;
-    match bad.into_iter().enumerate().last() {
-        Some((index, last)) => return Err(DecodeError::BadSpans { count: index + 1, first: last.reason }),
-        None if found != spans => return Err(DecodeError::Count { found, said: spans }),
-        None => {}
+    if let Some(first) = bad.first() {
+        return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
+    }
+    if found != spans {
+        return Err(DecodeError::Count { found, said: spans });
     }
     Ok(Decoded { raw, spans, traces })
 }

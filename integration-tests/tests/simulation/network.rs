@@ -1,6 +1,6 @@
 //! The simulated network, as the programs' own traits want it.
 
-use std::{future::Future, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use clew_agent::Connect;
 use clew_common::server::Listen;
@@ -21,8 +21,8 @@ impl Port {
 impl Listen for Port {
     type Io = TcpStream;
 
-    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send {
-        async { Ok(self.0.accept().await?.0) }
+    async fn accept(&mut self) -> io::Result<Self::Io> {
+        Ok(self.0.accept().await?.0)
     }
 }
 
