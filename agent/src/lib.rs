@@ -39,6 +39,9 @@ use crate::{
 
 pub use sender::{Connect, connect_over_tcp};
 
+/// How many ports there are, the unix socket among them.
+const PORTS: usize = 4;
+
 /// Why an agent does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -89,8 +92,17 @@ impl Options {
         rule(self.max_request_bytes.0 >= 1 << 10, "max_request_bytes is under 1KiB")?;
         rule(self.max_request_bytes.0 <= 1 << 30, "max_request_bytes is over 1GiB")?;
         rule(self.max_memory_bytes.0 >= self.max_request_bytes.0, "max_memory_bytes is under max_request_bytes")?;
+        rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
         rule(self.node.len() <= 255 && self.cluster.len() <= 255, "node or cluster has more than 255 bytes")
+    }
+
+    fn limits(&self) -> server::Limits {
+        server::Limits {
+            max_connections: self.max_connections,
+            idle: Duration::from_secs(self.idle_timeout_s),
+            ..server::Limits::default()
+        }
     }
 }
 
@@ -162,7 +174,7 @@ impl Agent {
         let registry = Arc::new(self.registry);
         let config = toml::to_string(&self.options).map_err(|error| Error::Options(error.to_string()))?;
         let admin = admin::router(Admin { registry, config, unready: unready_seen });
-        let limits = server::Limits { max_connections: self.options.max_connections, ..server::Limits::default() };
+        let limits = self.options.limits().within_descriptors(PORTS);
         let (admin_stopper, admin_drain) = shutdown::channel();
         let admin_server =
             tokio::spawn(server::serve(admin_port, admin, limits, self.metrics.server.clone(), admin_drain));

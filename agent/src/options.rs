@@ -37,8 +37,10 @@ pub struct Options {
     pub max_request_bytes: Bytes,
     /// Memory for requests that are received or wait for the disk. Past it senders are told to retry. At least one request.
     pub max_memory_bytes: Bytes,
-    /// Connections at once, for each port.
+    /// Connections at once, for each port. Fewer when the limit of open files is too low for them.
     pub max_connections: usize,
+    /// Seconds after which a connection that says nothing is closed, and one whose request's headers are not complete.
+    pub idle_timeout_s: u64,
     /// Seconds that a request's body may take to come.
     pub body_timeout_s: u64,
     /// Seconds that a stop may take to send what is queued. What is not sent then stays on disk for the next start.
@@ -67,6 +69,7 @@ impl Default for Options {
             max_request_bytes: Bytes(64 << 20),
             max_memory_bytes: Bytes(128 << 20),
             max_connections: 4096,
+            idle_timeout_s: 120,
             body_timeout_s: 30,
             drain_timeout_s: 8,
             come_back_s: 30,

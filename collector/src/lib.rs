@@ -50,6 +50,9 @@ use crate::{
     query::Query,
 };
 
+/// How many ports there are.
+const PORTS: usize = 5;
+
 /// Why a collector does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -90,8 +93,17 @@ impl Options {
         )?;
         rule(self.max_memory_bytes.0 >= 16 << 20, "max_memory_bytes is under 16MiB")?;
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
+        rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
         rule(self.max_lookups > 0, "max_lookups is 0")
+    }
+
+    fn limits(&self) -> server::Limits {
+        server::Limits {
+            max_connections: self.max_connections,
+            idle: Duration::from_secs(self.idle_timeout_s),
+            ..server::Limits::default()
+        }
     }
 
     /// A record is a pack of requests, compressed, with its head.
@@ -201,7 +213,7 @@ impl Collector {
             listen([options.grpc, options.http, options.web, options.tempo, options.admin]).await?;
         let (unready, unready_seen) = watch::channel(None);
         let config = toml::to_string(&self.options).map_err(|error| Error::Options(error.to_string()))?;
-        let limits = server::Limits { max_connections: options.max_connections, ..server::Limits::default() };
+        let limits = options.limits().within_descriptors(PORTS);
 
         let (admin_stopper, admin_drain) = shutdown::channel();
         let grpc_router = self.grpc_router();

@@ -36,8 +36,10 @@ pub struct Options {
     pub max_intake_bytes: Bytes,
     /// Bytes of batches that one agent may have in flight.
     pub agent_window_bytes: Bytes,
-    /// Connections at once, for each port.
+    /// Connections at once, for each port. Fewer when the limit of open files is too low for them.
     pub max_connections: usize,
+    /// Seconds after which a connection that says nothing is closed, and one whose request's headers are not complete.
+    pub idle_timeout_s: u64,
     /// Lookups at once. Further ones are told to retry.
     pub max_lookups: usize,
     /// Seconds that a request's body may take to come.
@@ -65,6 +67,7 @@ impl Default for Options {
             max_intake_bytes: Bytes(256 << 20),
             agent_window_bytes: Bytes(8 << 20),
             max_connections: 4096,
+            idle_timeout_s: 120,
             max_lookups: 256,
             body_timeout_s: 30,
             drain_timeout_s: 8,

@@ -1,13 +1,11 @@
 //! One way to serve: HTTP/1.1 and HTTP/2 on one port, with limits against clients that are slow, many or hostile.
 
-use std::{
-    future::Future,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+mod limits;
+#[cfg(test)]
+mod tests;
+mod timed;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -19,13 +17,15 @@ use prometheus_client::{
     registry::Registry,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
-    time::{Instant, Sleep},
 };
 
+use self::timed::Timed;
 use crate::shutdown::Drain;
+
+pub use self::limits::Limits;
 
 /// Accepts connections; tests bring their own network.
 pub trait Listen: Send + 'static {
@@ -58,30 +58,6 @@ impl Listen for UnixListener {
 
     async fn accept(&mut self) -> io::Result<Self::Io> {
         Ok(UnixListener::accept(self).await?.0)
-    }
-}
-
-/// What a server allows its clients.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections at once on one port. Further ones wait in the kernel's queue until one closes.
-    pub max_connections: usize,
-    /// Streams at once on one HTTP/2 connection.
-    pub max_streams: u32,
-    /// A connection that sends nothing for this long is closed. HTTP/2 pings keep a living peer from this.
-    pub idle: Duration,
-    /// The headers of an HTTP/1.1 request must be complete after this.
-    pub headers: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 4096,
-            max_streams: 256,
-            idle: Duration::from_secs(120),
-            headers: Duration::from_secs(10),
-        }
     }
 }
 
@@ -119,31 +95,42 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     let builder = Arc::new(connection_builder(limits));
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
-            biased;
             () = drain.begun() => break,
             accepted = accept(&mut listener, &places) => accepted,
         };
         let (io, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, mostly. Accepting goes on when some come back.
                 metrics.accept_errors.inc();
-                tracing::warn!(%error, "cannot accept a connection; trying again");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Out of descriptors, mostly. Accepting goes on when some come back.
+                if !of_one_connection(&error) {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot accept connections; trying on");
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
                 continue;
             }
         };
+        if std::mem::take(&mut failing) {
+            tracing::info!("connections are accepted again");
+        }
         metrics.accepted.inc();
         metrics.open.inc();
         let (builder, metrics, service) = (builder.clone(), metrics.clone(), TowerToHyperService::new(router.clone()));
         let io = TokioIo::new(Timed::new(io, limits.idle, metrics.timed_out.clone()));
-        let watcher = graceful.watcher();
+        let (watcher, drain) = (graceful.watcher(), drain.clone());
         tokio::spawn(async move {
             let connection = watcher.watch(builder.serve_connection(io, service).into_owned());
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "connection ended");
+                },
+                // With it go its requests, and what they hold of the program that is to end.
+                () = drain.hurried() => {}
             }
             metrics.open.dec();
             drop(place);
@@ -151,10 +138,15 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     }
     drop(listener);
     tokio::select! {
-        biased;
         () = graceful.shutdown() => {}
         () = drain.hurried() => {}
     }
+}
+
+/// Whether an error of accepting concerns one connection alone, which its peer has given up.
+fn of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 async fn accept<L: Listen>(
@@ -167,7 +159,7 @@ async fn accept<L: Listen>(
 
 fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers).keep_alive(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).keep_alive(true);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -181,61 +173,4 @@ fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
-}
-
-/// A connection that errs when nothing was read for a while.
-struct Timed<T> {
-    io: T,
-    idle: Duration,
-    deadline: Pin<Box<Sleep>>,
-    timed_out: Counter,
-}
-
-impl<T> Timed<T> {
-    fn new(io: T, idle: Duration, timed_out: Counter) -> Self {
-        Self { io, idle, deadline: Box::pin(tokio::time::sleep(idle)), timed_out }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Poll::Ready(result) = Pin::new(&mut this.io).poll_read(cx, buf) {
-            let deadline = Instant::now() + this.idle;
-            // Resetting a timer costs more than reading: once a second is precise enough.
-            if deadline - this.deadline.deadline() > Duration::from_secs(1) {
-                this.deadline.as_mut().reset(deadline);
-            }
-            return Poll::Ready(result);
-        }
-        ready!(this.deadline.as_mut().poll(cx));
-        this.timed_out.inc();
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came for too long")))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
 }

@@ -7,5 +7,9 @@ mod support;
 
 mod bombs;
 mod content;
+mod disk;
+mod overload;
 mod oversize;
+mod slow;
+mod stopping;
 mod tenants;

@@ -1,0 +1,145 @@
+//! More than there is memory for, and retries.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use prost::Message;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::support::{Door, Pair, SOON, eventually, grpc, grpc::Call, http, spans};
+
+/// A sender that sent half a message of so many bytes and then holds on.
+async fn half_sent(door: Door, bytes: usize) -> Result<mpsc::Sender<std::io::Result<Frame<Bytes>>>> {
+    let (sender, pieces) = mpsc::channel(1);
+    let body = BodyExt::boxed(StreamBody::new(ReceiverStream::new(pieces)));
+    let mut connection = grpc::connect(door.grpc).await?;
+    tokio::spawn(async move { grpc::send(&mut connection, grpc::EXPORT, Vec::new(), body).await });
+    let prefix = [&[0][..], &(2 * bytes as u32).to_be_bytes()].concat();
+    sender.send(Ok(Frame::data(prefix.into()))).await?;
+    sender.send(Ok(Frame::data(vec![0; bytes].into()))).await?;
+    Ok(sender)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_memory_for_requests_is_used_up_senders_are_told_to_retry() -> Result<()> {
+    let pair = Pair::start(
+        &["--max-request-bytes=2MiB", "--max-memory-bytes=2MiB"],
+        &["--max-request-bytes=2MiB", "--max-intake-bytes=4MiB"],
+    )?;
+    for door in pair.doors() {
+        let held = [half_sent(door, 900_000).await?, half_sent(door, 900_000).await?];
+        let message = spans::request([spans::heavy(spans::id(), 500_000)]).encode_to_vec();
+        let refused = || async { grpc::call(door.grpc, Call::plain(message.clone())).await };
+        let mut answer = refused().await?;
+        for _ in 0..100 {
+            // What was half sent may still be on its way.
+            if answer.code != Code::Ok {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            answer = refused().await?;
+        }
+        answer.retryable()?;
+        let other = spans::request([spans::heavy(spans::id(), 500_000)]);
+        http::export(door.http, &other).await?.retryable()?;
+        ensure!(door.refused("overloaded") >= 2, "not counted at the {}", door.name);
+        drop(held);
+        eventually("the memory is free", SOON, || door.refused("invalid") + door.refused("broken") >= 2).await?;
+        http::export(door.http, &other).await?.accepted()?;
+    }
+    pair.still_serves().await
+}
+
+/// Sends heavy requests one after the other until told to stop; the traces that were acked, and how often it was told to
+/// retry.
+async fn hammer(door: Door, stop: Arc<AtomicBool>) -> Result<(Vec<[u8; 16]>, u64)> {
+    let mut connection = grpc::connect(door.grpc).await?;
+    let (mut acked, mut retries) = (Vec::new(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        let trace = spans::id();
+        let message = Bytes::from(spans::request([spans::heavy(trace, 100_000)]).encode_to_vec());
+        loop {
+            let answer = grpc::call_on(&mut connection, Call::plain(message.clone())).await?;
+            if answer.code == Code::Ok {
+                acked.push(trace);
+                break;
+            }
+            answer.retryable()?;
+            retries += 1;
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok((acked, retries))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_far_more_load_than_memory_allows_work_goes_on_and_nothing_acked_is_lost() -> Result<()> {
+    let pair = Pair::start(&["--max-request-bytes=512KiB", "--max-memory-bytes=512KiB"], &[])?;
+    let door = pair.agent_door();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for _ in 0..40 {
+        senders.spawn(hammer(door, stop.clone()));
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (mut acked, mut retries) = (Vec::new(), 0);
+    for result in senders.join_all().await {
+        let (traces, more) = result?;
+        acked.extend(traces);
+        retries += more;
+    }
+    assert!(acked.len() >= 40, "only {} requests were taken", acked.len());
+    assert!(retries > 0, "nobody was told to retry: it was no overload");
+    assert!(door.refused("overloaded") >= retries);
+    door.stayed_within(96 << 20)?;
+    pair.still_serves().await?;
+    pair.agent.wait_sent(SOON)?;
+    pair.all_found(&acked).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identical_retry_is_acked_and_not_stored_again() -> Result<()> {
+    let mut pair = Pair::start(&[], &[])?;
+    let traces = [spans::id(), spans::id(), spans::id()];
+    let [first, second, third] = traces.map(|trace| spans::request([spans::span(trace)]));
+    for door in pair.doors() {
+        let request = if door.name == "agent" { &first } else { &second };
+        // By whatever way it comes, at the same time or later.
+        let (by_grpc, by_http) = tokio::join!(grpc::export(door.grpc, request), http::export(door.http, request));
+        by_grpc?.accepted()?;
+        by_http?.accepted()?;
+        grpc::export(door.grpc, request).await?.accepted()?;
+        assert_eq!(door.metric("suppressed_retries_total"), 2, "{}", door.name);
+    }
+    // Also when the answer was lost because the program ended.
+    grpc::export(pair.agent.grpc, &third).await?.accepted()?;
+    pair.agent.process.kill()?;
+    pair.agent.restart()?;
+    grpc::export(pair.agent.grpc, &third).await?.accepted()?;
+    assert_eq!(pair.agent_door().metric("suppressed_retries_total"), 1);
+    assert!(pair.agent.process.stop(SOON)?);
+    pair.agent.restart()?;
+    grpc::export(pair.agent.grpc, &third).await?.accepted()?;
+    assert_eq!(pair.agent_door().metric("suppressed_retries_total"), 1);
+    pair.collector.process.kill()?;
+    pair.collector.restart()?;
+    grpc::export(pair.collector.grpc, &second).await?.accepted()?;
+    assert_eq!(pair.collector_door().metric("suppressed_retries_total"), 1);
+    pair.all_found(&traces).await?;
+    pair.still_serves().await
+}
