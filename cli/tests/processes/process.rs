@@ -146,3 +146,15 @@ pub async fn trace(ports: &Ports, trace_id: &str) -> Option<TracesData> {
         status => panic!("{status}: {}", String::from_utf8_lossy(&body)),
     }
 }
+
+/// The same, once it is there: a span is found within a moment of its ack.
+pub async fn found(ports: &Ports, trace_id: &str) -> TracesData {
+    let started = Instant::now();
+    loop {
+        if let Some(trace) = trace(ports, trace_id).await {
+            return trace;
+        }
+        assert!(started.elapsed() < PATIENCE, "trace {trace_id} is not there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,6 +1,6 @@
 //! `clew up`: agent and collector in one process.
 
-use crate::process::{Clew, Ports, post, trace};
+use crate::process::{Clew, Ports, found, post, trace};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message;
 
@@ -20,7 +20,7 @@ fn one_span() -> TracesData {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_span_that_was_taken_is_found_at_once_and_after_a_restart() {
+async fn a_span_that_was_taken_is_found_soon_and_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (data, ports) = (folder.path().join("data"), Ports::free());
     let mut clew = Clew::start("up", &data, &ports, &[]);
@@ -28,7 +28,7 @@ async fn a_span_that_was_taken_is_found_at_once_and_after_a_restart() {
     assert_eq!(trace(&ports, TRACE_ID).await, None);
     let status = post(&format!("http://{}/v1/traces", ports.agent_http), one_span().encode_to_vec()).await;
     assert_eq!(status, 200);
-    assert_eq!(trace(&ports, TRACE_ID).await, Some(one_span()));
+    assert_eq!(found(&ports, TRACE_ID).await, one_span());
 
     clew.terminate();
     assert!(clew.wait().success(), "{}", clew.said());
