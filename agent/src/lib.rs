@@ -252,9 +252,12 @@ async fn watch_evictions(queue: Queue) {
 
 async fn failed(appender: &Appender) -> Error {
     let mut failed = appender.failed();
-    match failed.wait_for(Option::is_some).await {
-        Ok(error) => Error::Disk(error.as_ref().map(ToString::to_string).unwrap_or_default()),
-        Err(_) => std::future::pending().await,
+    let failure =
+        failed.wait_for(Option::is_some).await.ok().and_then(|failure| failure.as_ref().map(ToString::to_string));
+    match failure {
+        Some(failure) => Error::Disk(failure),
+        // The log was closed in good order.
+        None => std::future::pending().await,
     }
 }
 

@@ -4,9 +4,9 @@ use std::{future::Future, pin::Pin};
 
 use clew_common::otlp::{
     pack::{Pack, Store, StoreError},
-    record::Head,
+    record::{Codec, Head},
 };
-use clew_storage::{Decoded, Storage};
+use clew_storage::{Storage, decode};
 
 /// Stores packs of OTLP requests.
 pub struct OtlpStore(pub Storage);
@@ -14,9 +14,13 @@ pub struct OtlpStore(pub Storage);
 impl Store for OtlpStore {
     fn store(&self, pack: Pack) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
         let head = Head::of(&pack);
-        let decoded = Decoded { raw: pack.raw, spans: pack.spans, traces: pack.traces };
-        let appended = self.0.append(head, pack.payload, decoded);
+        let Pack { raw, spans, payload, .. } = pack;
+        let raw_bytes = raw.len() as u32;
+        let appended =
+            decode(Codec::Identity, raw, raw_bytes, spans).map(|decoded| self.0.append(head, payload, decoded));
         Box::pin(async move {
+            // Each request of the pack was checked when it came.
+            let appended = appended.map_err(|error| StoreError::Closed(error.to_string()))?;
             appended.await.map_err(|error| {
                 let text = error.to_string();
                 if error.is_retryable() { StoreError::Busy(text) } else { StoreError::Closed(text) }

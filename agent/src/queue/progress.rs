@@ -34,6 +34,11 @@ struct File {
     sent_to: Vec<Uuid>,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 const VERSION: u32 = 1;
 
 impl Progress {
@@ -49,11 +54,19 @@ impl Progress {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::new(world)),
             Err(error) => return Err(error),
         };
-        match serde_json::from_slice::<File>(&bytes) {
-            Ok(file) if file.version != VERSION => Err(io::Error::new(
+        // Read alone first: of another version, nothing else need be as this program knows it.
+        if let Ok(Version { version }) = serde_json::from_slice(&bytes)
+            && version != VERSION
+        {
+            return Err(io::Error::new(
                 ErrorKind::Unsupported,
-                format!("{} has version {}, this program knows {VERSION}", path.display(), file.version),
-            )),
+                format!(
+                    "{} is of format version {version}, which this program does not know (it knows {VERSION}); nothing was changed",
+                    path.display()
+                ),
+            ));
+        }
+        match serde_json::from_slice::<File>(&bytes) {
             Ok(file) => {
                 let mut durable = SeqRanges::below(file.durable_upto.min(next_seq));
                 file.durable_ranges.iter().for_each(|(first, end)| durable.insert_range(*first..(*end).min(next_seq)));

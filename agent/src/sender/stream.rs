@@ -34,6 +34,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 1 << 20;
 /// Messages that wait for the connection. Few: each may be a megabyte.
 const OUTBOX: usize = 8;
+/// What is in flight may take this long to settle before the agent goes back to a preferred collector.
+const LEAVING: Duration = Duration::from_secs(10);
 /// A collector cannot ask for a longer pause.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Larger messages from a collector end the stream.
@@ -187,8 +189,8 @@ impl<'a> Stream<'a> {
             if leave_for.is_none() {
                 self.read_on(end);
             }
-            if let Some(preferred) = leave_for
-                && self.flight.is_empty()
+            if let Some((preferred, at_last)) = leave_for
+                && (self.flight.is_empty() || Instant::now() >= at_last)
             {
                 return Ok(Ended::PreferredIsBack(preferred));
             }
@@ -219,8 +221,9 @@ impl<'a> Stream<'a> {
                 _ = save_ticks.tick() => self.sender.queue.save_progress(),
                 back = &mut preferred, if leave_for.is_none() => {
                     tracing::info!(collector = %self.sender.collectors[back].uri(), "a preferred collector is back");
-                    leave_for = Some(back);
+                    leave_for = Some((back, Instant::now() + LEAVING));
                 }
+                () = sleep_until(leave_for.map_or_else(Instant::now, |(_, at_last)| at_last)), if leave_for.is_some() => {}
                 () = drain.begun(), if !drain.is_begun() => {}
             }
             self.report(Tick::No);

@@ -32,12 +32,8 @@ impl Identity {
     /// Those of the disk; an unknown version.
     pub fn open(world: &World, path: &Path) -> io::Result<Self> {
         match read_whole(&*world.disk, path) {
-            Ok(bytes) => match serde_json::from_slice::<Self>(&bytes) {
-                Ok(identity) if identity.version == VERSION => return Ok(identity),
-                Ok(Self { version, .. }) => {
-                    let text = format!("{} has version {version}, this program knows {VERSION}", path.display());
-                    return Err(io::Error::new(ErrorKind::Unsupported, text));
-                }
+            Ok(bytes) => match parse(&bytes, path)? {
+                Ok(identity) => return Ok(identity),
                 Err(error) => {
                     let aside = path.with_extension("damaged");
                     tracing::error!(%error, kept_as = %aside.display(), "the identity file is damaged: the store gets a new name");
@@ -51,5 +47,25 @@ impl Identity {
             Self { version: VERSION, collector_id: world.random.uuid(world.clock), salt: world.random.bits() };
         replace_whole(&*world.disk, path, &serde_json::to_vec_pretty(&identity)?)?;
         Ok(identity)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// Reads the file; the inner error is one of damage.
+fn parse(bytes: &[u8], path: &Path) -> io::Result<serde_json::Result<Identity>> {
+    // Read alone first: of another version, nothing else need be as this program knows it.
+    match serde_json::from_slice(bytes) {
+        Ok(Version { version }) if version != VERSION => Err(io::Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} is of format version {version}, which this program does not know (it knows {VERSION}); nothing was changed",
+                path.display()
+            ),
+        )),
+        _ => Ok(serde_json::from_slice(bytes)),
     }
 }

@@ -14,6 +14,6 @@ mod storage;
 mod tests;
 
 pub use batches::{Claim, Claimed};
-pub use decode::{DecodeError, Decoded, decode};
+pub use decode::{DecodeError, Decoded, Part, decode};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use storage::{AppendError, OpenError, Opened, Options, Stats, Storage};

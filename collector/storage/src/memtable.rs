@@ -3,7 +3,7 @@
 //! A batch's spans stay in memory as they came while the budget lasts; then the oldest batches keep only their place in
 //! the WAL, and a lookup reads them from there.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use clew_common::{
@@ -11,6 +11,8 @@ use clew_common::{
     log::Position,
 };
 use parking_lot::{Mutex, RwLock};
+
+use crate::decode::{Decoded, Part};
 
 /// A stored batch.
 pub struct Batch {
@@ -35,38 +37,51 @@ pub struct Table {
 
 #[derive(Default)]
 struct Inner {
-    batches: Vec<Arc<Batch>>,
-    /// The batches that hold spans of a trace, by their place in `batches`, in order.
+    parts: Vec<Place>,
+    /// The parts that hold spans of a trace, by their number in `parts`, in order.
     traces: HashMap<[u8; 16], Places>,
 }
 
-/// One place, mostly; more cost an allocation.
+/// A part of a batch.
+#[derive(Clone)]
+pub struct Place {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// Where in its spans.
+    pub range: Range<usize>,
+}
+
+/// One part, mostly; more cost an allocation.
 struct Places {
     first: u32,
     more: Vec<u32>,
 }
 
-/// What a trace costs in the index, and what each further place does.
+/// What a part and a trace cost in the index, and what each further part of a trace does.
+const PART_BYTES: usize = 24;
 const TRACE_BYTES: usize = 80;
 const PLACE_BYTES: usize = 8;
 
 impl Table {
-    /// Adds a batch with spans of `traces`; returns by how many bytes the index grew.
-    fn insert(&self, batch: Arc<Batch>, traces: &[[u8; 16]]) -> usize {
+    /// Adds a batch; returns by how many bytes the index grew.
+    fn insert(&self, batch: &Arc<Batch>, parts: Vec<Part>) -> usize {
         let mut inner = self.inner.write();
-        let place = inner.batches.len() as u32;
-        inner.batches.push(batch);
         let mut grown = 0;
-        for trace in traces {
-            match inner.traces.get_mut(trace) {
-                None => {
-                    grown += TRACE_BYTES;
-                    inner.traces.insert(*trace, Places { first: place, more: Vec::new() });
-                }
-                Some(places) => {
-                    if *places.more.last().unwrap_or(&places.first) != place {
-                        grown += PLACE_BYTES;
-                        places.more.push(place);
+        for Part { range, traces } in parts {
+            let number = inner.parts.len() as u32;
+            inner.parts.push(Place { batch: batch.clone(), range });
+            grown += PART_BYTES;
+            for trace in traces {
+                match inner.traces.get_mut(&trace) {
+                    None => {
+                        grown += TRACE_BYTES;
+                        inner.traces.insert(trace, Places { first: number, more: Vec::new() });
+                    }
+                    Some(places) => {
+                        if *places.more.last().unwrap_or(&places.first) != number {
+                            grown += PLACE_BYTES;
+                            places.more.push(number);
+                        }
                     }
                 }
             }
@@ -74,20 +89,20 @@ impl Table {
         grown
     }
 
-    /// How many batches there are now: a reader that looks no further sees one consistent instant.
+    /// How many parts there are now: a reader that looks no further sees one consistent instant.
     pub fn len(&self) -> usize {
-        self.inner.read().batches.len()
+        self.inner.read().parts.len()
     }
 
-    /// The batches below `upto` that hold spans of a trace.
-    pub fn find(&self, trace: &TraceId, upto: usize) -> Vec<Arc<Batch>> {
+    /// The parts below `upto` that hold spans of a trace.
+    pub fn find(&self, trace: &TraceId, upto: usize) -> Vec<Place> {
         let inner = self.inner.read();
         let Some(places) = inner.traces.get(trace.as_bytes()) else { return Vec::new() };
-        let places = std::iter::once(places.first).chain(places.more.iter().copied());
-        places
-            .map(|place| place as usize)
-            .take_while(|place| *place < upto)
-            .map(|place| inner.batches[place].clone())
+        let numbers = std::iter::once(places.first).chain(places.more.iter().copied());
+        numbers
+            .map(|number| number as usize)
+            .take_while(|number| *number < upto)
+            .map(|number| inner.parts[number].clone())
             .collect()
     }
 }
@@ -134,12 +149,13 @@ impl Memtable {
     }
 
     /// Publishes a batch: from now on it can be found.
-    pub fn publish(&self, tenant: &Tenant, position: Position, raw: Bytes, traces: &[[u8; 16]]) {
+    pub fn publish(&self, tenant: &Tenant, position: Position, decoded: Decoded) {
+        let Decoded { raw, parts, .. } = decoded;
         let table =
             self.table(tenant).unwrap_or_else(|| self.tables.write().entry(tenant.clone()).or_default().clone());
         let raw_bytes = raw.len();
         let batch = Arc::new(Batch { position, raw: Mutex::new(Some(raw)) });
-        let grown = table.insert(batch.clone(), traces);
+        let grown = table.insert(&batch, parts);
         let mut usage = self.usage.lock();
         usage.memory.batches += 1;
         usage.memory.index_bytes += grown;

@@ -11,7 +11,7 @@ use clew_common::{
 
 use crate::{
     decode::{DecodeError, decode},
-    memtable::Table,
+    memtable::{Batch, Place, Table},
 };
 
 /// What was stored for one tenant at one instant. What comes later is not seen.
@@ -42,13 +42,19 @@ impl Snapshot {
     /// The spans of a trace: parts of OTLP TracesData, which may hold the same span twice. Blocking: may read the disk.
     pub fn trace(&self, trace: &TraceId) -> Vec<Result<Bytes, SnapshotError>> {
         let Some((table, upto)) = &self.memtable else { return Vec::new() };
-        let found = table.find(trace, *upto);
-        let parts = found.iter().map(|batch| {
-            let raw = match batch.raw() {
-                Some(raw) => raw,
-                None => self.load(batch.position)?,
+        // Parts of a batch follow one another: it is read from the WAL once.
+        let mut last: Option<(Arc<Batch>, Bytes)> = None;
+        let parts = table.find(trace, *upto).into_iter().map(|Place { batch, range }| {
+            let raw = match &last {
+                Some((read, raw)) if Arc::ptr_eq(read, &batch) => raw.clone(),
+                _ => match batch.raw() {
+                    Some(raw) => raw,
+                    None => self.load(batch.position)?,
+                },
             };
-            Ok(Bytes::from(filter::of_trace(&raw, trace.as_bytes())))
+            last = Some((batch, raw.clone()));
+            let part = raw.get(range).ok_or_else(|| SnapshotError::Record("it is shorter than it was".to_owned()))?;
+            Ok(Bytes::from(filter::of_trace(part, trace.as_bytes())))
         });
         parts.collect()
     }

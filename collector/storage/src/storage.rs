@@ -162,8 +162,8 @@ impl Storage {
                     }
                 };
                 match decode(head.codec, entry.payload.slice(spans_at..), head.raw_bytes, head.spans) {
-                    Ok(Decoded { raw, traces, .. }) => {
-                        self.memtable.publish(&head.tenant, entry.position, raw, &traces);
+                    Ok(decoded) => {
+                        self.memtable.publish(&head.tenant, entry.position, decoded);
                         spans += u64::from(head.spans);
                         if let Some(batch) = head.batch {
                             self.batches.note(batch);
@@ -193,7 +193,7 @@ impl Storage {
         async move {
             let Some(appended) = appended else { return Err(AppendError::Memory { used, budget }) };
             let appended = appended.await?;
-            memtable.publish(&head.tenant, appended.position, decoded.raw, &decoded.traces);
+            memtable.publish(&head.tenant, appended.position, decoded);
             Ok(())
         }
     }
