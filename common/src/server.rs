@@ -98,6 +98,7 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
+            biased;
             () = drain.begun() => break,
             accepted = accept(&mut listener, &places) => accepted,
         };
@@ -126,6 +127,7 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
         tokio::spawn(async move {
             let connection = watcher.watch(builder.serve_connection(io, service).into_owned());
             tokio::select! {
+                biased;
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(error, "connection ended");
                 },
@@ -138,6 +140,7 @@ pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Lim
     }
     drop(listener);
     tokio::select! {
+        biased;
         () = graceful.shutdown() => {}
         () = drain.hurried() => {}
     }
