@@ -3,6 +3,9 @@
 //! `CLEW_TORTURE_ROUNDS=500` kills that often (default 30), `CLEW_TORTURE_AWAY_S=180` keeps the collector away that long
 //! (default 15), `CLEW_TORTURE_SEED=7` makes other choices.
 
+// What was found is a run's output.
+#![allow(clippy::print_stdout)]
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -109,7 +112,11 @@ fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
     let mut load = Load::start(dir.path(), &agent.grpc_url(), rounds)?;
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis(random.random_range(50..900)));
-        ensure!(load.is_running()? || round > rounds / 2, "the load ended too early: {}", std::fs::read_to_string(&load.log)?);
+        ensure!(
+            load.is_running()? || round > rounds / 2,
+            "the load ended too early: {}",
+            std::fs::read_to_string(&load.log)?
+        );
         let (of_agent, of_collector) = [(true, false), (false, true), (true, true)][random.random_range(0..3)];
         if of_agent {
             agent.process.kill()?;
@@ -183,7 +190,11 @@ impl SmallDisk {
 
     /// Fills what is left.
     fn fill(&self) -> Result<()> {
-        let filled = Command::new("dd").arg("if=/dev/zero").arg(format!("of={}", self.0.join("filler").display())).arg("bs=64k").output()?;
+        let filled = Command::new("dd")
+            .arg("if=/dev/zero")
+            .arg(format!("of={}", self.0.join("filler").display()))
+            .arg("bs=64k")
+            .output()?;
         ensure!(!filled.status.success(), "the disk is larger than it should be");
         Ok(())
     }
