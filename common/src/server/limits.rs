@@ -34,7 +34,7 @@ impl Limits {
         let for_connections = descriptors - KEPT_DESCRIPTORS.min(descriptors / 2);
         let fitting = usize::try_from(for_connections).unwrap_or(usize::MAX) / ports.max(1);
         if fitting < self.max_connections {
-            tracing::warn!(
+            tracing::info!(
                 descriptors,
                 max_connections = fitting,
                 "the limit of open files (ulimit -n) allows fewer connections a port than configured"
