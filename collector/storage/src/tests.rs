@@ -155,7 +155,7 @@ async fn past_its_memory_spans_are_read_from_the_wal() {
     }
     assert!(storage.stats().memory.raw_bytes <= 4 << 10);
     for number in 1..=20 {
-        assert_eq!(find(&storage, "a", number), [long.clone()], "trace {number}");
+        assert_eq!(find(&storage, "a", number), std::slice::from_ref(&long), "trace {number}");
     }
 }
 

@@ -88,9 +88,8 @@ async fn headers_and_prefaces_that_come_byte_by_byte_are_given_up() {
                     break;
                 }
             }
-            match tokio::time::timeout(Duration::from_millis(50), slow.read(&mut buffer)).await {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) | Err(_) => {}
+            if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut buffer)).await {
+                break;
             }
         }
     }
