@@ -230,13 +230,32 @@ impl Queue {
         }
     }
 
-    /// Takes note that sequence numbers are missing from the log (evicted or damaged): they will never be sent.
+    /// Takes note that sequence numbers are missing from the log, because they were evicted or are damaged: they will
+    /// never be sent. Blocking: reads the heads of what is damaged.
     pub fn skip(&self, missing: std::ops::Range<u64>) {
+        if missing.is_empty() {
+            return;
+        }
+        // A batch whose head can be read was counted as waiting, also when the rest of it is damaged.
+        let mut heads = search::Heads::new(self.reader.clone(), missing.start);
+        let damaged: Vec<_> = std::iter::from_fn(|| heads.next()).take_while(|(seq, ..)| *seq < missing.end).collect();
+        let mut spans = 0;
         let upto = {
             let mut state = self.shared.state.lock();
+            for (seq, head, position) in &damaged {
+                if !state.progress.durable.contains(*seq) {
+                    state.waiting.remove(position.len);
+                    spans += u64::from(head.spans);
+                }
+            }
             state.progress.durable.insert_range(missing);
+            self.metrics.set_waiting(state.waiting);
             state.progress.durable.upto()
         };
+        if spans > 0 {
+            self.metrics.evicted_spans("damaged", spans);
+            tracing::error!(spans, batches = damaged.len(), "batches in the queue are damaged and will not be sent");
+        }
         self.appender.free_before(upto);
     }
 

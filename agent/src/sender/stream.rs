@@ -85,8 +85,8 @@ type Reading = Pin<Box<dyn Future<Output = Read> + Send>>;
 struct Read {
     cursor: Cursor,
     entries: Result<Vec<Entry>, ReadError>,
-    /// What was committed when it began.
-    committed: u64,
+    /// What is to be read next.
+    next_seq: u64,
 }
 
 /// An open stream.
@@ -102,7 +102,7 @@ pub struct Stream<'a> {
     /// None while a reading has it.
     cursor: Option<Cursor>,
     reading: Option<Reading>,
-    /// The sequence number that is to be read next: a jump is a gap in the log.
+    /// The sequence number that is to be read next.
     next_seq: u64,
     paused_until: Option<Instant>,
     last_status: Option<Waiting>,
@@ -237,10 +237,19 @@ impl<'a> Stream<'a> {
             return;
         }
         let Some(mut cursor) = self.cursor.take() else { return };
-        let (reader, work) = (self.sender.queue.reader().clone(), self.sender.world.work);
+        let (queue, work, mut next_seq) = (self.sender.queue.clone(), self.sender.world.work, self.next_seq);
         self.reading = Some(Box::pin(work.run(move || {
-            let entries = reader.next(&mut cursor, READ_BYTES);
-            Read { cursor, entries, committed: end }
+            let entries = queue.reader().next(&mut cursor, READ_BYTES);
+            // A jump is a gap: what was there will never be sent.
+            for entry in entries.iter().flatten() {
+                queue.skip(next_seq..entry.seq);
+                next_seq = entry.seq + 1;
+            }
+            if entries.as_ref().is_ok_and(Vec::is_empty) {
+                queue.skip(next_seq..end);
+                next_seq = end;
+            }
+            Read { cursor, entries, next_seq }
         })));
     }
 
@@ -248,13 +257,9 @@ impl<'a> Stream<'a> {
         self.reading = None;
         self.cursor = Some(read.cursor);
         let entries = read.entries.map_err(|error| StreamError::Queue(error.to_string()))?;
-        if entries.is_empty() && self.next_seq < read.committed {
-            self.skip_to(read.committed);
-        }
+        self.next_seq = read.next_seq;
         let durable = self.sender.queue.durable();
         for entry in entries {
-            self.skip_to(entry.seq);
-            self.next_seq = entry.seq + 1;
             if entry.kind != SPANS {
                 self.sender.queue.settle(entry.seq, entry.position.len);
             } else if !durable.contains(entry.seq) {
@@ -262,14 +267,6 @@ impl<'a> Stream<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What is missing from the log will never be sent: it was evicted, or damaged, and counted then.
-    fn skip_to(&mut self, seq: u64) {
-        if self.next_seq < seq {
-            self.sender.queue.skip(self.next_seq..seq);
-            self.next_seq = seq;
-        }
     }
 
     fn may_send(&self) -> bool {

@@ -4,6 +4,7 @@
 pub mod frames;
 pub mod grpc;
 pub mod http;
+pub mod proxy;
 pub mod spans;
 
 use std::{
