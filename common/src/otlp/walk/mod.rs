@@ -16,12 +16,8 @@ use std::ops::Range;
 
 use super::wire::{BYTES, Reader, bytes, key_of};
 
-/// So many lists or maps may lie within each other in an attribute's value.
-pub const MAX_NESTING: u32 = 64;
-
-/// An AnyValue may be nested this deep; the one directly in an attribute is at depth 1. In the innermost list there may be
-/// a value: the Go SDK sends these.
-pub const MAX_DEPTH: u32 = MAX_NESTING + 1;
+/// An AnyValue may be nested this deep; the one directly in an attribute is at depth 1.
+pub const MAX_DEPTH: u32 = 64;
 
 /// A request with more bad spans is refused as a whole, so that a report about it stays smaller than the request.
 pub const MAX_BAD_SPANS: usize = 1 << 16;
@@ -80,7 +76,7 @@ pub enum Flaw {
     #[error("a string is not UTF-8")]
     Utf8,
     /// Values within values within values.
-    #[error("an attribute's value is nested deeper than {MAX_NESTING}")]
+    #[error("an attribute's value is nested deeper than {MAX_DEPTH}")]
     TooDeep,
 }
 
