@@ -1,6 +1,6 @@
 //! clew-agent: parses, builds, runs.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use clew_agent::{
@@ -42,23 +42,22 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("clew-agent: {error:#}");
+            // Where errors should go may be what failed: a full disk, a closed pipe.
+            let _ = writeln!(std::io::stderr(), "clew-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-// What --check and --print-config say is the program's output, not its log.
-#[allow(clippy::print_stdout)]
 fn run(cli: Cli) -> anyhow::Result<()> {
     let options: Options = config::load(cli.config.as_deref(), &cli.flags)?;
     options.check()?;
     if cli.print_config {
-        print!("{}", toml::to_string(&options)?);
+        std::io::stdout().write_all(toml::to_string(&options)?.as_bytes())?;
         return Ok(());
     }
     if cli.check {
-        println!("the configuration is good");
+        writeln!(std::io::stdout(), "the configuration is good")?;
         return Ok(());
     }
     // Two workers carry a node's spans; more would only hold more memory.

@@ -1,6 +1,6 @@
 //! The agent stream, clew.v1 Intake. `docs/protocol.md` has its rules.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -14,7 +14,7 @@ use clew_proto::v1::{
     AgentMessage, Batch, Busy, CollectorMessage, Durable, Hello, Refused, SeqRange, Welcome, agent_message,
     collector_message, intake_server::Intake as IntakeService,
 };
-use clew_storage::{AppendError, Claim, Claimed, DecodeError, Decoded, Storage, decode};
+use clew_storage::{AppendError, Claim, Claimed, Decoded, Storage, decode};
 use futures_util::Stream;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -195,7 +195,8 @@ impl AgentStream {
                 return self.refuse(batch.seq, reason).await;
             }
         };
-        let units = batch.raw_bytes.div_ceil(UNIT as u32);
+        // A batch of a lie may be larger than it says to become.
+        let units = batch.raw_bytes.max(batch.payload.len() as u32).div_ceil(UNIT as u32);
         let room = self.intake.room.clone().acquire_many_owned(units).await.map_err(|error| error.to_string())?;
         let storing =
             Storing { intake: self.intake.clone(), outbox: self.outbox.clone(), claimed, tenant, codec, _room: room };
@@ -240,10 +241,11 @@ impl Storing {
         let (codec, payload) = (self.codec, batch.payload.clone());
         let decoded = self.intake.world.work.run(move || decode(codec, payload, batch.raw_bytes, batch.spans)).await;
         let said = match decoded {
-            Err(error) => self.refused(batch.seq, batch.spans, &error),
+            Err(error) => self.refused("undecodable", batch.seq, batch.spans, &error),
             Ok(decoded) => match self.append(batch.redelivery, batch.payload, decoded).await {
                 // The news of it goes to the agent's newest stream, whichever that is now.
                 Ok(()) => return self.claimed.durable(),
+                Err(error) if error.is_final() => self.refused("too_large", batch.seq, batch.spans, &error),
                 Err(error) => self.busy(batch.seq, &error),
             },
         };
@@ -278,8 +280,8 @@ impl Storing {
         })
     }
 
-    fn refused(&self, seq: u64, spans: u32, error: &DecodeError) -> collector_message::Kind {
-        self.intake.metrics.refused("undecodable", spans);
+    fn refused(&self, label: &'static str, seq: u64, spans: u32, error: &dyn Error) -> collector_message::Kind {
+        self.intake.metrics.refused(label, spans);
         tracing::error!(agent = %self.claimed.key().agent, seq, %error, "refused a batch for good");
         collector_message::Kind::Refused(Refused { seq, reason: error.to_string() })
     }

@@ -6,7 +6,7 @@ use clew_common::otlp::{
     pack::{Pack, Store, StoreError},
     record::{Codec, Head},
 };
-use clew_storage::{Storage, decode};
+use clew_storage::{AppendError, Storage, decode};
 
 /// Stores packs of OTLP requests.
 pub struct OtlpStore(pub Storage);
@@ -21,9 +21,9 @@ impl Store for OtlpStore {
         Box::pin(async move {
             // Each request of the pack was checked when it came.
             let appended = appended.map_err(|error| StoreError::Closed(error.to_string()))?;
-            appended.await.map_err(|error| {
-                let text = error.to_string();
-                if error.is_retryable() { StoreError::Busy(text) } else { StoreError::Closed(text) }
+            appended.await.map_err(|error| match error {
+                AppendError::Wal(error) => error.into(),
+                AppendError::Memory { .. } => StoreError::Busy(error.to_string()),
             })
         })
     }

@@ -85,11 +85,11 @@ pub fn start(service: &'static str, options: &Options) -> anyhow::Result<Guard> 
     let filter = EnvFilter::try_new(&options.log)
         .map_err(|error| anyhow::anyhow!("log = {:?} is not a filter: {error}", options.log))?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A line that cannot be written is lost. Saying so on standard error, which is what failed, would end the thread.
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = match options.log_format {
-        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).boxed(),
-        LogFormat::Json => {
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed()
-        }
+        LogFormat::Text => lines.with_ansi(colour).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let provider = if options.traces.is_empty() { None } else { Some(exporter(service, &options.traces)?) };
     // Libraries' spans are left out: theirs would show the export of spans itself.

@@ -102,6 +102,11 @@ impl AppendError {
             Self::Memory { .. } => true,
         }
     }
+
+    /// Whether it never will.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Wal(log::AppendError::TooLarge { .. }))
+    }
 }
 
 /// What the store takes.

@@ -1,53 +1,16 @@
 //! Disks that are full, read-only or gone, and folders that are another's.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clew_integration_tests::{Agent, Collector};
 use tonic::Code;
 
-use crate::support::{Door, Pair, SOON, agent_door, collector_door, eventually, find, grpc, http, spans, starting};
-
-/// A small file system of its own, unmounted when this is dropped.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// None, and a note, where mounting is not allowed.
-    fn mount(at: &Path, options: &str) -> Result<Option<Self>> {
-        std::fs::create_dir_all(at)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output()?;
-        if !mounted.status.success() {
-            println!("SKIPPED: no tmpfs can be mounted here: {}", String::from_utf8_lossy(&mounted.stderr).trim());
-            return Ok(None);
-        }
-        Ok(Some(Self(at.to_owned())))
-    }
-
-    /// Takes all that is free.
-    fn fill(&self) -> Result<PathBuf> {
-        let ballast = self.0.join("ballast");
-        let mut size = 64 << 20;
-        let mut file = std::fs::File::create(&ballast)?;
-        let chunk = vec![1; 1 << 16];
-        while size > 0 && std::io::Write::write_all(&mut file, &chunk).is_ok() {
-            size -= chunk.len();
-        }
-        // What is left of the last page.
-        while std::io::Write::write_all(&mut file, &[1; 512]).is_ok() {}
-        Ok(ballast)
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // Lazily: whoever still has files in it keeps them.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
+use crate::support::{
+    Door, Pair, SOON, agent_door, collector_door, eventually, find, grpc, http,
+    mount::{Ext4, Tmpfs},
+    spans, starting,
+};
 
 /// Sends until the disk is full; what was acked. Every refusal must be a retryable one.
 async fn send_until_full(door: Door) -> Result<Vec<[u8; 16]>> {
@@ -109,7 +72,7 @@ async fn a_disk_that_others_fill_heals_when_they_make_room() -> Result<()> {
     let flags = ["--segment-bytes=1MiB"];
     let collector = starting(|| Collector::start(&collectors.0, &flags))?;
     let agent = starting(|| Agent::start(&agents.0, &[collector.url()], &flags))?;
-    let pair = Pair { agent, collector, dir };
+    let pair = Pair::of(agent, collector, dir);
     pair.still_serves().await?;
 
     // The collector's disk first: it refuses plain senders, and the agent keeps what it takes.
@@ -219,5 +182,47 @@ async fn a_disk_that_fails_stops_the_program_and_loses_nothing_acked() -> Result
     }
     let door = collector_door(&pair.collector);
     door.ready()?;
+    pair.still_serves().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_turns_read_only_stops_the_program_and_loses_nothing_acked() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(agents) = Ext4::mount(&dir.path().join("agent"))? else { return Ok(()) };
+    let Some(collectors) = Ext4::mount(&dir.path().join("collector"))? else { return Ok(()) };
+    let collector = starting(|| Collector::start(&collectors.at.join("data"), &["--segment-bytes=1MiB"]))?;
+    let flags = ["--segment-bytes=1MiB"];
+    let agent = starting(|| Agent::start(&agents.at.join("data"), &[collector.url()], &flags))?;
+    let mut pair = Pair::of(agent, collector, dir);
+    let mut acked = Vec::new();
+    for (door, disk) in [(pair.collector_door(), &collectors), (pair.agent_door(), &agents)] {
+        for _ in 0..5 {
+            let trace = spans::id();
+            grpc::export(door.grpc, &spans::request([spans::heavy(trace, 50_000)])).await?.accepted()?;
+            acked.push(trace);
+        }
+        disk.fail()?;
+        for _ in 0..100 {
+            let trace = spans::id();
+            match grpc::export(door.grpc, &spans::request([spans::heavy(trace, 200_000)])).await {
+                Ok(answer) if answer.code == Code::Ok => acked.push(trace),
+                Ok(answer) => {
+                    answer.retryable()?;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let process = if door.name == "agent" { &mut pair.agent.process } else { &mut pair.collector.process };
+        assert_eq!(process.wait(SOON)?.code(), Some(1), "{}", process.log_text());
+    }
+    for disk in [&collectors, &agents] {
+        disk.unmount()?;
+        ensure!(disk.mount_again()?, "cannot mount it again");
+    }
+    pair.collector.restart()?;
+    pair.agent.restart()?;
+    pair.agent.wait_sent(SOON)?;
+    pair.all_found(&acked).await?;
     pair.still_serves().await
 }

@@ -12,6 +12,7 @@ mod extremes;
 mod folders;
 mod frames;
 mod http1;
+mod intake;
 mod network;
 mod overload;
 mod oversize;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clew_integration_tests::{Agent, Collector};
 
 use crate::support::{
@@ -164,7 +164,7 @@ async fn spans_that_wait_with_an_agent_are_found_while_the_collector_is_full() -
     assert!(door.metric("wal_refused_full_total") > 0);
 
     let agent = starting(|| Agent::start(&dir.path().join("agent"), &[collector.url()], &[]))?;
-    let mut pair = Pair { agent, collector, dir };
+    let mut pair = Pair::of(agent, collector, dir);
     let mut waiting = Vec::new();
     for _ in 0..10 {
         let trace = spans::id();
@@ -191,4 +191,42 @@ async fn spans_that_wait_with_an_agent_are_found_while_the_collector_is_full() -
     pair.collector.restart()?;
     pair.agent.wait_sent(LOST)?;
     pair.all_found(&waiting).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_collector_hangs_the_next_one_gets_what_waits() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let first = starting(|| Collector::start(&dir.path().join("first"), &[]))?;
+    let second = starting(|| Collector::start(&dir.path().join("second"), &[]))?;
+    let urls = [first.url(), second.url()];
+    let agent = starting(|| Agent::start(&dir.path().join("agent"), &urls, &["--come-back-s=1"]))?;
+    let door = agent_door(&agent);
+    let before = send(door, 20).await?;
+    agent.wait_sent(SOON)?;
+    // Stopped, not ended: its connections stay open.
+    let pid = rustix::process::Pid::from_raw(first.process.pid() as i32).context("a process id")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP)?;
+    let meanwhile = send(door, 20).await?;
+    agent.wait_sent(LOST)?;
+    for trace in &meanwhile {
+        assert_eq!(find(second.tempo, *trace, 1).await?.len(), 1);
+    }
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT)?;
+    // Preferred, it gets what comes next.
+    let mut later = None;
+    eventually("the agent came back", LOST, || collector_door(&first).metric("agents_connected") == 1).await?;
+    for _ in 0..100 {
+        let sent = send(door, 1).await?;
+        agent.wait_sent(SOON)?;
+        if crate::support::http::trace(first.tempo, sent[0], None).await?.is_some() {
+            later = Some(sent[0]);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(later.is_some(), "nothing goes to the preferred collector");
+    for trace in &before {
+        assert_eq!(find(first.tempo, *trace, 1).await?.len(), 1);
+    }
+    Ok(())
 }

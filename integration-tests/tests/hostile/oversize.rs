@@ -89,3 +89,33 @@ async fn a_request_of_just_the_limit_is_taken() -> Result<()> {
     http::post(door.http, &[("content-type", "application/x-protobuf")], request).await?.refused(413, "1048576")?;
     pair.still_serves().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_fits_into_a_small_log_is_refused_for_good() -> Result<()> {
+    // A log of two segments takes no record that needs more than one.
+    let pair = Pair::start(
+        &["--segment-bytes=1MiB", "--max-queue-bytes=2MiB"],
+        &["--segment-bytes=1MiB", "--max-wal-bytes=2MiB"],
+    )?;
+    for door in pair.doors() {
+        let large = spans::request([spans::heavy(spans::id(), 4 << 20)]);
+        grpc::export(door.grpc, &large).await?.refused(Code::ResourceExhausted, "packed for the log")?;
+        http::export(door.http, &large).await?.refused(413, "packed for the log")?;
+    }
+    pair.still_serves().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_never_fits_is_put_aside_and_those_behind_it_go_on() -> Result<()> {
+    let pair = Pair::start(&[], &["--segment-bytes=1MiB", "--max-wal-bytes=2MiB"])?;
+    let (large, next) = (spans::id(), spans::id());
+    grpc::export(pair.agent.grpc, &spans::request([spans::heavy(large, 4 << 20)])).await?.accepted()?;
+    grpc::export(pair.agent.grpc, &spans::request([spans::span(next)])).await?.accepted()?;
+    pair.agent.wait_sent(SOON)?;
+    pair.all_found(&[next]).await?;
+    assert_eq!(pair.agent_door().metric("rejected_spans_total"), 1);
+    assert_eq!(pair.collector_door().metric("agent_refused_batches_total{reason=\"too_large\"}"), 1);
+    let rejected = std::fs::read_dir(pair.agent.data.join("rejected"))?.count();
+    assert_eq!(rejected, 2, "the batch and its reason");
+    pair.still_serves().await
+}

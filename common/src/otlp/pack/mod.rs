@@ -68,11 +68,21 @@ pub enum StoreError {
     /// The store is broken or closed; the program is about to stop. Retry (elsewhere).
     #[error("the store is closed: {0}")]
     Closed(String),
+    /// It never fits. Final.
+    #[error("packed, it is larger than the {max} bytes that the store takes")]
+    TooLarge {
+        /// The limit.
+        max: u64,
+    },
 }
 
 impl From<crate::log::AppendError> for StoreError {
     fn from(error: crate::log::AppendError) -> Self {
-        if error.is_retryable() { Self::Busy(error.to_string()) } else { Self::Closed(error.to_string()) }
+        match error {
+            crate::log::AppendError::TooLarge { max, .. } => Self::TooLarge { max },
+            error if error.is_retryable() => Self::Busy(error.to_string()),
+            error => Self::Closed(error.to_string()),
+        }
     }
 }
 
@@ -319,7 +329,13 @@ impl Packing {
         Ok(payload)
     }
 
-    fn finish(&mut self, group: Group) {
+    fn finish(&mut self, mut group: Group) {
+        if let Err(error @ StoreError::TooLarge { .. }) = &group.result
+            && group.hashes.len() > 1
+        {
+            // Together they are; each alone may fit.
+            group.result = Err(StoreError::Busy(error.to_string()));
+        }
         for hash in group.hashes {
             if group.result.is_ok() {
                 self.remember(group.accepted_ms, hash);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use clew_common::otlp::status::RpcStatus;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
@@ -185,9 +185,4 @@ pub fn retry_info(details: &[u8]) -> Result<Option<Duration>> {
     };
     let delay = RetryInfo::decode(&detail.value[..])?.retry_delay.context("RetryInfo without a delay")?;
     Ok(Some(Duration::new(delay.seconds, delay.nanos)))
-}
-
-/// A body of one piece.
-pub fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }

@@ -4,6 +4,7 @@
 pub mod frames;
 pub mod grpc;
 pub mod http;
+pub mod mount;
 pub mod proxy;
 pub mod spans;
 
@@ -28,7 +29,8 @@ pub const MAX_REQUEST_BYTES: usize = 64 << 20;
 pub struct Pair {
     pub agent: Agent,
     pub collector: Collector,
-    pub dir: TempDir,
+    /// Where their data is; it goes with this.
+    _dir: TempDir,
 }
 
 /// Where a program takes OTLP.
@@ -59,7 +61,12 @@ impl Pair {
         let dir = tempfile::tempdir()?;
         let collector = starting(|| Collector::start(&dir.path().join("collector"), collector_flags))?;
         let agent = starting(|| Agent::start(&dir.path().join("agent"), &[collector.url()], agent_flags))?;
-        Ok(Self { agent, collector, dir })
+        Ok(Self::of(agent, collector, dir))
+    }
+
+    /// Two that were started, with their data in `dir`.
+    pub fn of(agent: Agent, collector: Collector, dir: TempDir) -> Self {
+        Self { agent, collector, _dir: dir }
     }
 
     /// The agent's door.
