@@ -142,6 +142,7 @@ impl AgentStream {
                 () = self.outbox.closed() => break "nobody listens".to_owned(),
             }
         };
+        self.intake.storage.leave(self.agent_id, news);
         tracing::info!(agent = %self.agent_id, node = self.connected.node, why, "an agent's stream ended");
     }
 

@@ -17,13 +17,15 @@ pub struct Batches(Arc<Mutex<HashMap<Uuid, Agent>>>);
 struct Agent {
     durable: SeqRanges,
     pending: HashSet<u64>,
+    /// Whether a batch of it was ever made durable here.
+    stored: bool,
     /// Changes when `durable` does.
     news: watch::Sender<()>,
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { durable: SeqRanges::default(), pending: HashSet::new(), news: watch::channel(()).0 }
+        Self { durable: SeqRanges::default(), pending: HashSet::new(), stored: false, news: watch::channel(()).0 }
     }
 }
 
@@ -70,6 +72,7 @@ impl Batches {
         let mut agents = self.0.lock();
         let agent = agents.entry(key.agent).or_default();
         agent.durable.insert(key.seq);
+        agent.stored = true;
         agent.news.send_replace(());
     }
 
@@ -98,6 +101,17 @@ impl Batches {
     /// Takes note that an agent will never send a batch below `first_seq` again.
     pub fn forget_below(&self, agent: Uuid, first_seq: u64) {
         self.0.lock().entry(agent).or_default().durable.insert_below(first_seq);
+    }
+
+    /// Takes note that a stream of an agent has ended, whose news were `news`. Of one that never had anything stored nothing
+    /// need be kept: ids that come once do not add up.
+    pub fn leave(&self, agent: Uuid, news: watch::Receiver<()>) {
+        drop(news);
+        let mut agents = self.0.lock();
+        let idle = |agent: &Agent| !agent.stored && agent.pending.is_empty() && agent.news.receiver_count() == 0;
+        if agents.get(&agent).is_some_and(idle) {
+            agents.remove(&agent);
+        }
     }
 
     /// What is durable of an agent.

@@ -214,6 +214,11 @@ impl Storage {
         self.batches.agent(agent, first_seq)
     }
 
+    /// Takes note that a stream of an agent has ended, whose watch was `news`.
+    pub fn leave(&self, agent: Uuid, news: watch::Receiver<()>) {
+        self.batches.leave(agent, news);
+    }
+
     /// What is durable of an agent's batches.
     pub fn durable(&self, agent: Uuid) -> SeqRanges {
         self.batches.durable(agent)

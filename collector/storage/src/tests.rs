@@ -146,6 +146,19 @@ async fn a_batch_that_is_being_stored_is_not_stored_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_had_nothing_stored_is_forgotten_when_it_leaves() {
+    let storage = open(&SimDisk::new(), 16 << 20).storage;
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    for agent in [AGENT, Uuid::from_bytes([8; 16])] {
+        let (_, news) = storage.agent(agent, 5);
+        assert_eq!(storage.durable(agent).upto(), 5);
+        storage.leave(agent, news);
+    }
+    assert_eq!(storage.durable(AGENT).upto(), 5);
+    assert_eq!(storage.durable(Uuid::from_bytes([8; 16])).upto(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn past_its_memory_spans_are_read_from_the_wal() {
     let disk = SimDisk::new();
     let storage = open(&disk, 8 << 10).storage;
