@@ -86,28 +86,38 @@ async fn hammer(door: Door, stop: Arc<AtomicBool>) -> Result<(Vec<[u8; 16]>, u64
     Ok((acked, retries))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn under_far_more_load_than_memory_allows_work_goes_on_and_nothing_acked_is_lost() -> Result<()> {
-    let pair = Pair::start(&["--max-request-bytes=512KiB", "--max-memory-bytes=512KiB"], &[])?;
-    let door = pair.agent_door();
+/// Lets so many senders hammer for a while; the traces that were acked, and how often they were told to retry.
+async fn hammers(door: Door, senders: usize) -> Result<(Vec<[u8; 16]>, u64)> {
     let stop = Arc::new(AtomicBool::new(false));
-    let mut senders = JoinSet::new();
-    for _ in 0..40 {
-        senders.spawn(hammer(door, stop.clone()));
+    let mut hammering = JoinSet::new();
+    for _ in 0..senders {
+        hammering.spawn(hammer(door, stop.clone()));
     }
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     stop.store(true, Ordering::Relaxed);
     let (mut acked, mut retries) = (Vec::new(), 0);
-    for result in senders.join_all().await {
+    for result in hammering.join_all().await {
         let (traces, more) = result?;
         acked.extend(traces);
         retries += more;
     }
-    assert!(acked.len() >= 40, "only {} requests were taken", acked.len());
+    Ok((acked, retries))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_far_more_load_than_memory_allows_work_goes_on_and_nothing_acked_is_lost() -> Result<()> {
+    let pair = Pair::start(&["--max-request-bytes=512KiB", "--max-memory-bytes=512KiB"], &[])?;
+    let door = pair.agent_door();
+    let (mut acked, _) = hammers(door, 3).await?;
+    let goodput_before = acked.len();
+    let (under_load, retries) = hammers(door, 40).await?;
+    let goodput = under_load.len();
     assert!(retries > 0, "nobody was told to retry: it was no overload");
     assert!(door.refused("overloaded") >= retries);
+    assert!(goodput * 5 > goodput_before, "{goodput} requests were taken under overload, {goodput_before} without");
     door.stayed_within(96 << 20)?;
     pair.still_serves().await?;
+    acked.extend(under_load);
     pair.agent.wait_sent(SOON)?;
     pair.all_found(&acked).await
 }
@@ -142,4 +152,67 @@ async fn an_identical_retry_is_acked_and_not_stored_again() -> Result<()> {
     assert_eq!(pair.collector_door().metric("suppressed_retries_total"), 1);
     pair.all_found(&traces).await?;
     pair.still_serves().await
+}
+
+/// Sends a span of fifty megabytes until it is taken.
+async fn send_large(door: Door, by_grpc: bool) -> Result<[u8; 16]> {
+    let trace = spans::id();
+    let message = Bytes::from(spans::request([spans::heavy(trace, 50_000_000)]).encode_to_vec());
+    loop {
+        if by_grpc {
+            let answer = grpc::call(door.grpc, Call::plain(message.clone())).await?;
+            if answer.code == Code::Ok {
+                return Ok(trace);
+            }
+            answer.retryable()?;
+        } else {
+            let headers = [("content-type", "application/x-protobuf")];
+            let answer = http::post(door.http, &headers, message.clone()).await?;
+            if answer.status == 200 {
+                return Ok(trace);
+            }
+            answer.retryable()?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_requests_at_once_stay_within_the_memory_for_them() -> Result<()> {
+    let pair = Pair::start(&[], &[])?;
+    let door = pair.agent_door();
+    let mut senders = JoinSet::new();
+    for sender in 0..8 {
+        senders.spawn(send_large(door, sender % 2 == 0));
+    }
+    let mut acked = Vec::new();
+    for sent in senders.join_all().await {
+        acked.push(sent?);
+    }
+    pair.agent.wait_sent(SOON)?;
+    // Requests, the one that is being packed and its packed form, and what the sender reads again from disk.
+    door.stayed_within((128 + 64 + 64 + 128) << 20)?;
+    pair.still_serves().await?;
+    pair.all_found(&acked).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_with_little_memory_keeps_to_it_and_finds_what_it_took() -> Result<()> {
+    let pair = Pair::start(&[], &["--max-memory-bytes=16MiB"])?;
+    let door = pair.collector_door();
+    let (mut acked, mut connection) = (Vec::new(), grpc::connect(door.grpc).await?);
+    for _ in 0..400 {
+        let trace = spans::id();
+        let others = (0..500).map(|_| spans::span(spans::id()));
+        let message = spans::request(others.chain([spans::heavy(trace, 50_000)])).encode_to_vec();
+        let answer = grpc::call_on(&mut connection, Call::plain(message)).await?;
+        if answer.code != Code::Ok {
+            answer.retryable()?;
+            break;
+        }
+        acked.push(trace);
+    }
+    assert!(acked.len() > 20, "only {} were taken", acked.len());
+    door.stayed_within(96 << 20)?;
+    pair.all_found(&acked).await
 }

@@ -44,12 +44,16 @@ pub fn request(spans: impl IntoIterator<Item = Span>) -> ExportTraceServiceReque
     }
 }
 
-/// A span of a trace with so many bytes of text that no compression makes much smaller.
+/// Noise repeats after so many bytes: too far for the compressors that are used here to look back.
+const NOISE_BYTES: usize = 1 << 20;
+
+/// A span of a trace with so many bytes of text that no compression makes much smaller than half.
 pub fn heavy(trace: [u8; 16], bytes: usize) -> Span {
-    let mut noise = String::with_capacity(bytes + 16);
-    while noise.len() < bytes {
+    let mut noise = String::with_capacity(bytes + 64);
+    while noise.len() < bytes.min(NOISE_BYTES) {
         noise.push_str(&hex::encode(rand::random::<[u8; 32]>()));
     }
-    noise.truncate(bytes);
-    Span { attributes: vec![text("noise", noise)], ..span(trace) }
+    let mut text = noise.repeat(bytes.div_ceil(noise.len().max(1)));
+    text.truncate(bytes);
+    Span { attributes: vec![self::text("noise", text)], ..span(trace) }
 }
