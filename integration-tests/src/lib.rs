@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -29,12 +30,24 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A loopback address with a port that is free now.
+/// A loopback address with a port that is free now, and that nobody gets for an outgoing connection: it is still free
+/// when a program is started again.
 ///
 /// # Errors
-/// When the system has none.
+/// When there is none.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+    // Below the ports that systems give by themselves (Linux: from 32768 on). Tests that run at once start apart.
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
+        let port = PORTS.start + next % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port is free")
 }
 
 /// A running program. It is killed when this is dropped.
