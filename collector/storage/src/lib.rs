@@ -7,6 +7,7 @@ mod batches;
 mod decode;
 mod identity;
 mod memtable;
+pub mod schema;
 mod snapshot;
 mod storage;
 
