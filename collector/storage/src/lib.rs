@@ -4,6 +4,7 @@
 //! which batches of which agents are durable; `decode` opens a batch and checks it. It knows no gRPC.
 
 mod batches;
+pub mod columns;
 mod decode;
 mod identity;
 mod memtable;

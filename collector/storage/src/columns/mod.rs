@@ -1,0 +1,26 @@
+//! Spans between OTLP's bytes and Arrow's columns, both ways. `schema` says what the columns are.
+//!
+//! `builder` takes requests apart: `span` reads a Span, `pair` an attribute; `attributes` finds the column of a key,
+//! `sparse`, `strings` and `lists` hold what came until it is a column. `resource` has what spans share. `view` reads a
+//! batch, `write` makes OTLP of its rows.
+//!
+//! Nothing here is decoded into structs: this runs for each span that is stored.
+
+mod attributes;
+mod builder;
+mod lists;
+mod pair;
+mod resource;
+mod span;
+mod sparse;
+mod strings;
+mod view;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Builder, Spans};
+pub use resource::Resource;
+pub use view::ViewError;
+pub use write::write_otlp;
