@@ -8,7 +8,7 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer
 use arrow_schema::ArrowError;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Byte strings one after another. Together they are no longer than the requests they are from, which is under 2 GiB.
+/// Byte strings one after another, up to 2 GiB: with more there is no array of them.
 #[derive(Debug)]
 pub(super) struct Texts {
     bytes: Vec<u8>,
@@ -50,19 +50,22 @@ impl Texts {
     /// As an array: exactly as long as it has to be, because it stays.
     ///
     /// # Errors
-    /// When one is not UTF-8.
+    /// When one is not UTF-8, or there are 2 GiB.
     pub(super) fn strings(&self, nulls: Option<NullBuffer>) -> Result<StringArray, ArrowError> {
-        StringArray::try_new(self.offsets(), Buffer::from(self.bytes.as_slice()), nulls)
+        StringArray::try_new(self.offsets()?, Buffer::from(self.bytes.as_slice()), nulls)
     }
 
     /// As an array.
     pub(super) fn binary(&self, nulls: Option<NullBuffer>) -> Result<BinaryArray, ArrowError> {
-        BinaryArray::try_new(self.offsets(), Buffer::from(self.bytes.as_slice()), nulls)
+        BinaryArray::try_new(self.offsets()?, Buffer::from(self.bytes.as_slice()), nulls)
     }
 
-    fn offsets(&self) -> OffsetBuffer<i32> {
+    fn offsets(&self) -> Result<OffsetBuffer<i32>, ArrowError> {
+        if i32::try_from(self.bytes.len()).is_err() {
+            return Err(ArrowError::OffsetOverflowError(self.bytes.len()));
+        }
         // They ascend: each is the length of the same growing buffer.
-        OffsetBuffer::new(ScalarBuffer::from(self.ends.as_slice().to_vec()))
+        Ok(OffsetBuffer::new(ScalarBuffer::from(self.ends.clone())))
     }
 }
 
