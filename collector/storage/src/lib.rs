@@ -11,6 +11,7 @@ mod memtable;
 pub mod schema;
 mod snapshot;
 mod storage;
+pub mod store;
 
 #[cfg(test)]
 mod tests;

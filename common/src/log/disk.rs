@@ -13,10 +13,14 @@ pub trait Disk: Send + Sync + 'static {
     /// left behind when it fails. Neither the file nor its name is durable before [`DiskFile::sync_data`] and
     /// [`Disk::sync_dir`].
     fn create(&self, path: &Path, preallocate_bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file for reading and writing.
+    /// Opens a file for reading, and for writing if the file system can be written.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// The names in a folder, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// The names of the folders in a folder, in no order.
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Removes an empty folder.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes a folder and those above it, durably.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -78,7 +82,7 @@ pub fn replace_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<(
 }
 
 /// Reads until `buf` is full or the file ends; gives how much it was.
-pub(super) fn read_full(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub fn read_full(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
         match file.read_at(&mut buf[done..], offset + done as u64) {

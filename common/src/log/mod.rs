@@ -34,7 +34,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use appender::{Appender, Evicted};
-pub use disk::{Disk, DiskFile, read_whole, replace_whole};
+pub use disk::{Disk, DiskFile, read_full, read_whole, replace_whole};
 pub use error::{AppendError, Failure, OpenError, ReadError};
 pub use reader::{Cursor, Reader};
 pub use real::RealDisk;

@@ -264,6 +264,26 @@ impl Disk for SimDisk {
         Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state.lock();
+        state.faults.check()?;
+        if !state.dirs.contains(dir) {
+            return Err(Errno::NOENT.into());
+        }
+        let inside = state.dirs.iter().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.faults.on_change()?;
+        let is_inside = |path: &Path| path.parent() == Some(dir);
+        if state.names.keys().any(|path| is_inside(path)) || state.dirs.iter().any(|path| is_inside(path)) {
+            return Err(Errno::NOTEMPTY.into());
+        }
+        if state.dirs.remove(dir) { Ok(()) } else { Err(Errno::NOENT.into()) }
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.dirs.contains(dir) {

@@ -1,0 +1,115 @@
+//! Where blocks live: a folder, or an object store.
+//!
+//! Paths are relative to the store's root, with `/` between names. All calls block.
+
+mod folder;
+
+use std::{io, ops::Range, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use clew_common::world::World;
+
+pub use folder::Folder;
+
+/// A place for files that are written once.
+pub trait Store: Send + Sync {
+    /// Writes a file; once this returns it is durable. Writing the same bytes again is harmless.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
+    /// Starts a file that is written piece by piece.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn create(&self, path: &str) -> Result<Box<dyn Sink>, StoreError>;
+    /// Bytes of a file; fewer than asked for is an error.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// How many bytes a file has.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn size(&self, path: &str) -> Result<u64, StoreError>;
+    /// All files in the folder `prefix` and below (everything if it is empty), in no order.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+    /// Deletes a file, and folders that become empty. One that is not there is no error.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn delete(&self, path: &str) -> Result<(), StoreError>;
+}
+
+/// A file that is being written. Dropped before `finish`, it is as if it had never been.
+pub trait Sink: io::Write + Send {
+    /// Makes the file durable; gives its size in bytes.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn finish(self: Box<Self>) -> Result<u64, StoreError>;
+}
+
+/// A file of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its path.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A store said no.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {path}: {error}")]
+pub struct StoreError {
+    /// What was being done, such as "read".
+    pub doing: &'static str,
+    /// To which file.
+    pub path: String,
+    /// Why not.
+    pub error: io::Error,
+}
+
+impl StoreError {
+    /// Whether it may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, QuotaExceeded, StorageFull, TimedOut,
+        };
+        matches!(
+            self.error.kind(),
+            StorageFull
+                | QuotaExceeded
+                | TimedOut
+                | ConnectionRefused
+                | ConnectionReset
+                | ConnectionAborted
+                | Interrupted
+        )
+    }
+
+    /// Whether there is no such file.
+    pub fn is_not_found(&self) -> bool {
+        self.error.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Opens the store at a place: a folder, with or without `file://`.
+///
+/// # Errors
+/// When the place is of a kind that is not known.
+pub fn open(place: &str, world: &World) -> io::Result<Arc<dyn Store>> {
+    let folder = match place.split_once("://") {
+        None => place,
+        Some(("file", folder)) => folder,
+        Some((kind, _)) => {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{kind}:// is not known: give a folder")));
+        }
+    };
+    Ok(Arc::new(Folder::new(world.disk.clone(), Path::new(folder))))
+}
