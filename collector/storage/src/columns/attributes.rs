@@ -14,13 +14,14 @@ use super::{
 };
 use crate::schema::Type;
 
-/// More keys than this have no columns in a batch.
+/// Further keys have no columns in a batch.
 pub(super) const MAX_COLUMNS: usize = 512;
 
-/// In a batch of more rows a column that has fewer than one value in `SPARSEST` rows goes into the lists: what a column
-/// takes is in proportion to the rows, and so would be far more than what came.
-const ALWAYS_DENSE_ROWS: usize = 4096;
-const SPARSEST: usize = 32;
+/// A column that fewer rows than one in so many have is thin. What a column takes is in proportion to all rows, so thin ones
+/// can take far more than what came: together they may take so many times that, or a little. The others go into the lists.
+const THIN: usize = 8;
+const THIN_BYTES_TIMES: usize = 4;
+const THIN_BYTES: usize = 256 << 10;
 
 /// With more columns or keys than this after a batch the next one starts with none.
 const KEPT_COLUMNS: usize = MAX_COLUMNS / 2;
@@ -35,13 +36,14 @@ pub(super) struct Attributes {
     names: Texts,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// How many keys have a column, though it may be empty.
-    columns: usize,
+    /// Of the keys that have one. The first is none.
+    columns: Vec<Column>,
     rest: Pairs,
     /// The key of the last attribute of this row.
     previous: u32,
 }
 
+/// Small: a request may have as many keys as it has room for.
 #[derive(Debug, Default)]
 struct Key {
     /// One more than the last row that had it.
@@ -49,7 +51,8 @@ struct Key {
     /// Keys that came after this one, the later one first. Spans that are alike follow each other, and their attributes
     /// come in the same order: nearly always it is one of these, and no hash is needed.
     next: [u32; 2],
-    column: Column,
+    /// The place of its column, 0 for none. The column may be empty.
+    column: u32,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +83,7 @@ impl Default for Attributes {
             names,
             table: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            columns: 0,
+            columns: vec![Column::None],
             rest: Pairs::default(),
             previous: 0,
         }
@@ -104,7 +107,7 @@ impl Attributes {
             return false;
         }
         key.seen = row + 1;
-        match (&mut key.column, pair.value) {
+        match (&mut self.columns[key.column as usize], pair.value) {
             (Column::String(column), Value::String(text)) => column.push(row, text),
             (Column::Int(column), Value::Int(value)) => column.push(row, value),
             (Column::Double(column), Value::Double(value)) => column.push(row, value),
@@ -118,11 +121,11 @@ impl Attributes {
     #[cold]
     fn push_other(&mut self, row: u32, at: u32, pair: &Pair<'_>) {
         let key = &mut self.keys[at as usize];
-        let is_new = matches!(key.column, Column::None);
-        if key.column.len() > 0 || is_new && self.columns == MAX_COLUMNS {
+        let is_new = key.column == 0;
+        if self.columns[key.column as usize].len() > 0 || is_new && self.columns.len() > MAX_COLUMNS {
             return self.rest.push(row, pair.key, pair.value);
         }
-        key.column = match pair.value {
+        let column = match pair.value {
             Value::String(text) => {
                 let mut column = Strings::default();
                 column.push(row, text);
@@ -133,7 +136,12 @@ impl Attributes {
             Value::Bool(value) => Column::Bool(one(row, value)),
             Value::Empty | Value::Other(_) => return self.rest.push(row, pair.key, pair.value),
         };
-        self.columns += usize::from(is_new);
+        if is_new {
+            key.column = self.columns.len() as u32;
+            self.columns.push(column);
+        } else {
+            self.columns[key.column as usize] = column;
+        }
     }
 
     /// The place of a key.
@@ -169,35 +177,45 @@ impl Attributes {
 
     /// Forgets the rows.
     pub(super) fn clear(&mut self) {
-        if self.keys.len() > KEPT_KEYS || self.columns > KEPT_COLUMNS {
+        if self.keys.len() > KEPT_KEYS || self.columns.len() > KEPT_COLUMNS {
             *self = Self::default();
             return;
         }
         self.rest.clear();
         self.previous = 0;
-        for key in &mut self.keys {
-            key.seen = 0;
-            key.column.clear();
-        }
+        self.keys.iter_mut().for_each(|key| key.seen = 0);
+        self.columns.iter_mut().for_each(Column::clear);
     }
 
-    /// The attributes of `count` rows.
+    /// The attributes of `count` rows, which came in `size` bytes.
     ///
     /// # Errors
     /// When a string is not UTF-8.
-    pub(super) fn dense(&self, count: usize) -> Result<Columns, ArrowError> {
-        let is_dense = |column: &Column| count <= ALWAYS_DENSE_ROWS || column.len() >= count / SPARSEST;
+    pub(super) fn dense(&self, count: usize, size: usize) -> Result<Columns, ArrowError> {
+        let mut left = size.saturating_mul(THIN_BYTES_TIMES).max(THIN_BYTES);
+        let mut is_dense = |column: &Column| {
+            if column.len() >= count / THIN {
+                return true;
+            }
+            let fits = left.checked_sub(count * size_of::<u64>());
+            left = fits.unwrap_or(left);
+            fits.is_some()
+        };
         let mut columns = Vec::new();
         let mut thin = Vec::new();
-        for (at, key) in (0u32..).zip(&self.keys).filter(|(_, key)| key.column.len() > 0) {
+        for (at, key) in (0u32..).zip(&self.keys) {
+            let column = &self.columns[key.column as usize];
+            if column.len() == 0 {
+                continue;
+            }
             let name = self.names.get(at);
-            if is_dense(&key.column) {
+            if is_dense(column) {
                 let name = str::from_utf8(name).map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
-                if let Some((kind, array)) = key.column.dense(count)? {
+                if let Some((kind, array)) = column.dense(count)? {
                     columns.push((name.to_owned(), kind, array));
                 }
             } else {
-                key.column.each(|row, value| thin.push((row, name, value)));
+                column.each(|row, value| thin.push((row, name, value)));
             }
         }
         columns.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));

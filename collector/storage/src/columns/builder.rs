@@ -229,7 +229,7 @@ impl Builder {
 
     fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
         let (rows, count) = (&self.rows, self.rows());
-        let Columns { columns, rest } = self.attributes.dense(count)?;
+        let Columns { columns, rest } = self.attributes.dense(count, self.size)?;
         let (codes, has_status) = rows.status_codes.dense(count);
         let none = |at: usize| new_null_array(CORE[at].data_type(), count);
         // In the order of `schema::core`.

@@ -47,12 +47,14 @@ const OTLP: usize = 4;
 pub fn resources_batch(resources: &[Resource]) -> Result<RecordBatch, ArrowError> {
     let (mut services, mut schema_urls, mut messages) = (Strings::default(), Strings::default(), Blobs::default());
     let mut attributes = Attributes::default();
+    let mut size = 0;
     for (row, resource) in (0u32..).zip(resources) {
         if !resource.schema_url.is_empty() {
             schema_urls.push(row, resource.schema_url.as_bytes());
         }
         let Some(message) = &resource.message else { continue };
         messages.push(row, message);
+        size += message.len();
         if let Some(name) = resource::service_name(message) {
             services.push(row, name);
         }
@@ -62,7 +64,7 @@ pub fn resources_batch(resources: &[Resource]) -> Result<RecordBatch, ArrowError
         }
     }
     let count = resources.len();
-    let Columns { columns, rest } = attributes.dense(count)?;
+    let Columns { columns, rest } = attributes.dense(count, size)?;
     let mut arrays: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(resources.iter().map(|resource| resource.id))),
         services.dense(count)?,

@@ -26,6 +26,11 @@ impl<T: Copy + Default> Sparse<T> {
         self.rows.len()
     }
 
+    #[inline(always)]
+    pub(super) fn last(&self) -> Option<T> {
+        self.values.last().copied()
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.values.clear();

@@ -133,7 +133,10 @@ pub(super) struct Strings {
 impl Strings {
     #[inline(always)]
     pub(super) fn push(&mut self, row: u32, text: &[u8]) {
-        let key = self.values.intern(text);
+        let key = match self.keys.last() {
+            Some(last) if self.values.get(last) == text => last,
+            _ => self.values.intern(text),
+        };
         self.keys.push(row, key);
     }
 

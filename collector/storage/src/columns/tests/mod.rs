@@ -3,6 +3,7 @@
 // The requests of the tests of the wire.
 #[path = "../../../../../common/src/otlp/arbitrary.rs"]
 mod arbitrary;
+mod hostile;
 mod resources;
 mod round_trip;
 
