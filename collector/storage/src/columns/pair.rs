@@ -1,6 +1,6 @@
 //! Attributes on the wire: KeyValue and AnyValue.
 
-use clew_common::otlp::wire::{BYTES, FIXED64, VARINT, bytes, key, key_of, put_varint, skip, take, varint};
+use clew_common::otlp::wire::{BYTES, FIXED64, VARINT, bytes, key, key_of, put_varint, skip, varint};
 
 /// A KeyValue.
 #[derive(Debug)]
@@ -71,16 +71,38 @@ fn any_pair(mut rest: &[u8]) -> Option<Pair<'_>> {
 #[inline(always)]
 fn any_value(message: &[u8]) -> Value<'_> {
     let Some((&first, mut rest)) = message.split_first() else { return Value::Empty };
-    let value = match first {
-        STRING => bytes(&mut rest).map(Value::String),
-        INT => varint(&mut rest).map(|value| Value::Int(value as i64)),
-        BOOL => varint(&mut rest).map(|value| Value::Bool(value != 0)),
-        DOUBLE => take(&mut rest, 8)
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-            .map(|bytes| Value::Double(f64::from_le_bytes(bytes))),
-        _ => None,
-    };
-    value.filter(|_| rest.is_empty()).unwrap_or(Value::Other(message))
+    // Each returns by itself: a value that is chosen first and looked at then goes through memory, for a tenth of the time
+    // that a span takes.
+    match first {
+        STRING => {
+            if let Some(text) = bytes(&mut rest)
+                && rest.is_empty()
+            {
+                return Value::String(text);
+            }
+        }
+        INT => {
+            if let Some(value) = varint(&mut rest)
+                && rest.is_empty()
+            {
+                return Value::Int(value as i64);
+            }
+        }
+        BOOL => {
+            if let Some(value) = varint(&mut rest)
+                && rest.is_empty()
+            {
+                return Value::Bool(value != 0);
+            }
+        }
+        DOUBLE => {
+            if let Ok(value) = rest.try_into() {
+                return Value::Double(f64::from_le_bytes(value));
+            }
+        }
+        _ => {}
+    }
+    Value::Other(message)
 }
 
 /// Writes a KeyValue as field `field` of a message; `scratch` is overwritten.

@@ -1,6 +1,9 @@
 //! Strings while a batch is built.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 use super::sparse::Sparse;
 use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, StringArray, UInt32Array, types::UInt32Type};
@@ -77,6 +80,14 @@ pub(super) struct Interner {
     hasher: DefaultHashBuilder,
 }
 
+/// Without the length, which `hash_one` mixes in, too: the strings stand alone.
+#[inline(always)]
+fn hash_of(hasher: &DefaultHashBuilder, text: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(text);
+    hasher.finish()
+}
+
 /// A table that a strange batch made large is not kept for the next ones.
 const KEPT_TABLE: usize = 1 << 15;
 
@@ -84,7 +95,7 @@ impl Interner {
     /// The string's number.
     #[inline]
     pub(super) fn intern(&mut self, text: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(text);
+        let hash = hash_of(&self.hasher, text);
         if let Some(&found) = self.table.find(hash, |&at| self.texts.get(at) == text) {
             return found;
         }
@@ -96,7 +107,7 @@ impl Interner {
         let at = self.texts.len() as u32;
         self.texts.push(text);
         let (texts, hasher) = (&self.texts, &self.hasher);
-        self.table.insert_unique(hash, at, |&at| hasher.hash_one(texts.get(at)));
+        self.table.insert_unique(hash, at, |&at| hash_of(hasher, texts.get(at)));
         at
     }
 
