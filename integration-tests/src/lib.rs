@@ -1,5 +1,7 @@
 //! Starts agents and collectors as real processes, on free loopback ports, with data folders of their own.
 
+pub mod s3;
+
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
@@ -10,6 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::s3::S3;
 
 /// How long a program may take to serve.
 const START: Duration = Duration::from_secs(30);
@@ -60,12 +64,19 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, data: &Path, arguments: &[String], ready: SocketAddr) -> Result<Self> {
+    fn start(
+        name: &'static str,
+        data: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+        ready: SocketAddr,
+    ) -> Result<Self> {
         std::fs::create_dir_all(data)?;
         let log = data.with_extension("log");
         let output = File::options().create(true).append(true).open(&log)?;
         let child = Command::new(program(name)?)
             .args(arguments)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -185,6 +196,8 @@ pub struct Collector {
     pub data: PathBuf,
     /// Further flags.
     pub flags: Vec<String>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
     /// Where it listens.
     pub grpc: SocketAddr,
     /// OTLP over HTTP.
@@ -203,30 +216,35 @@ impl Collector {
     /// # Errors
     /// When it does not serve soon.
     pub fn start(dir: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_in(dir, flags, Vec::new())
+    }
+
+    /// Starts one with its data in `dir` and its blocks in an S3 server, below `prefix`.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn start_on(dir: &Path, store: &S3, prefix: &str, flags: &[&str]) -> Result<Self> {
+        let place = format!("--store={}", store.place(prefix));
+        Self::start_in(dir, &[&[place.as_str()], flags].concat(), store.environment())
+    }
+
+    fn start_in(dir: &Path, flags: &[&str], environment: Vec<(String, String)>) -> Result<Self> {
         let [grpc, http, web, tempo, admin] =
             [free_address()?, free_address()?, free_address()?, free_address()?, free_address()?];
         let (data, flags) = (dir.to_owned(), flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
-        let process = Self::spawn(&data, &flags, grpc, http, web, tempo, admin)?;
-        Ok(Self { process, data, flags, grpc, http, web, tempo, admin })
+        let arguments = Self::arguments(&data, &flags, [grpc, http, web, tempo, admin]);
+        let process = Process::start("clew-collector", &data, &arguments, &environment, admin)?;
+        Ok(Self { process, data, flags, environment, grpc, http, web, tempo, admin })
     }
 
-    fn spawn(
-        data: &Path,
-        flags: &[String],
-        grpc: SocketAddr,
-        http: SocketAddr,
-        web: SocketAddr,
-        tempo: SocketAddr,
-        admin: SocketAddr,
-    ) -> Result<Process> {
-        let ports = [("grpc", grpc), ("http", http), ("web", web), ("tempo", tempo), ("admin", admin)];
-        let arguments: Vec<String> = ports
+    fn arguments(data: &Path, flags: &[String], addresses: [SocketAddr; 5]) -> Vec<String> {
+        ["grpc", "http", "web", "tempo", "admin"]
             .iter()
+            .zip(addresses)
             .map(|(name, address)| format!("--{name}={address}"))
             .chain([format!("--data={}", data.display())])
             .chain(flags.iter().cloned())
-            .collect();
-        Process::start("clew-collector", data, &arguments, admin)
+            .collect()
     }
 
     /// Starts it again, after it was killed or stopped.
@@ -234,7 +252,9 @@ impl Collector {
     /// # Errors
     /// When it does not serve soon.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = Self::spawn(&self.data, &self.flags, self.grpc, self.http, self.web, self.tempo, self.admin)?;
+        let addresses = [self.grpc, self.http, self.web, self.tempo, self.admin];
+        let arguments = Self::arguments(&self.data, &self.flags, addresses);
+        self.process = Process::start("clew-collector", &self.data, &arguments, &self.environment, self.admin)?;
         Ok(())
     }
 
@@ -287,7 +307,7 @@ impl Agent {
             .chain([format!("--data={}", data.display())])
             .chain(flags.iter().cloned())
             .collect();
-        Process::start("clew-agent", data, &arguments, admin)
+        Process::start("clew-agent", data, &arguments, &[], admin)
     }
 
     /// Starts it again, after it was killed or stopped.

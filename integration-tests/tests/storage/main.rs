@@ -1,0 +1,4 @@
+//! Blocks of real collectors: damaged ones, full and read-only disks, object stores that fail, and other programs that read
+//! them.
+
+mod server;
