@@ -4,10 +4,12 @@
 //! which batches of which agents are durable; `decode` opens a batch and checks it. It knows no gRPC.
 
 mod batches;
+pub mod block;
 pub mod columns;
 mod decode;
 mod identity;
 mod memtable;
+pub mod merge;
 pub mod schema;
 mod snapshot;
 mod storage;

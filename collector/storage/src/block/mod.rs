@@ -1,0 +1,24 @@
+//! Blocks: spans that will not change any more, as Parquet files that others can read too.
+//!
+//! A block is a folder `<tenant>/blocks/<day>/<id>/` of a [`Store`](crate::store::Store): `spans.parquet` with the spans,
+//! sorted by (trace_id, start_time, span_id); `resources.parquet` with the resources that they name; `filter.bin`, which
+//! tells what traces are not in it; and `meta.json`, written last: without it there is no block.
+//!
+//! `write` makes blocks, `meta` and `filter` are the small files.
+
+mod filter;
+mod meta;
+mod write;
+
+pub use filter::{Filter, FilterError};
+pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
+pub use write::{BlockWriter, Layout, WriteError};
+
+/// The spans.
+pub const SPANS: &str = "spans.parquet";
+/// What they share.
+pub const RESOURCES: &str = "resources.parquet";
+/// Which traces are not in it.
+pub const FILTER: &str = "filter.bin";
+/// What the block is; its presence makes it one.
+pub const META: &str = "meta.json";

@@ -1,0 +1,262 @@
+//! Writes blocks.
+//!
+//! Batches in memory form come in; `columns` takes them a column at a time: `flat`, `strings`, `lists` and `attributes`
+//! read the column of all batches, put its rows into order and take the nulls out. `parents` finds the rows of parents,
+//! `nested` makes levels of lists. `chunk` makes pages of the values: `values` chooses an encoding, `encode` has them,
+//! `levels` the nulls, `stats` the bounds, `thrift` the headers. `spans` puts row groups into a file, `checked` its
+//! checksum; `summary` gathers what the meta says.
+//!
+//! The parquet crate's own writer is not used for spans: it hashes each string again, one by one, though the strings have
+//! keys already, and writes no checksums.
+
+mod attributes;
+mod checked;
+mod chunk;
+mod columns;
+mod encode;
+mod flat;
+mod levels;
+mod lists;
+mod nested;
+mod parents;
+mod spans;
+mod stats;
+mod strings;
+mod summary;
+mod thrift;
+mod values;
+
+use std::{io, sync::Arc};
+
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, cast::AsArray};
+use arrow_select::take::take_record_batch;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::properties::WriterProperties,
+};
+
+use self::{checked::Checked, spans::SpansWriter};
+use super::{FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SPANS, Spec};
+use crate::{
+    columns::{Resource, resources_batch},
+    merge::{Counts, OrderError, locate, order, starts},
+    schema::{self, Type, core},
+    store::{Sink, Store, StoreError},
+};
+
+/// How files are cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Most rows of a row group.
+    pub group_rows: usize,
+    /// Rows a page, a multiple of eight. A lookup reads a page of each column.
+    pub page_rows: usize,
+    /// zstd's.
+    pub level: i32,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { group_rows: 192 << 10, page_rows: 8 << 10, level: 1 }
+    }
+}
+
+/// A block cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store said no to a part of a file.
+    #[error("cannot write a part of a block: {0}")]
+    Io(#[source] io::Error),
+    /// zstd said no.
+    #[error("cannot compress a page: {0}")]
+    Compress(#[source] io::Error),
+    /// A Parquet file cannot be made.
+    #[error("cannot make a Parquet file: {0}")]
+    Parquet(#[from] ParquetError),
+    /// The resources cannot be made a table.
+    #[error("cannot make a table of resources: {0}")]
+    Resources(#[from] arrow_schema::ArrowError),
+    /// The spans cannot be put in order.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A batch is not in memory form.
+    #[error("column {0} of the spans is missing or not of its type")]
+    Column(String),
+    /// There is no filter for the traces.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The meta cannot be written.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// Attributes are counted in 32 bits.
+    #[error("more than 4 billion attributes at once")]
+    TooMany,
+}
+
+fn wrong(at: usize) -> WriteError {
+    WriteError::Column(schema::CORE[at].name().clone())
+}
+
+/// Writes one block. Dropped before `finish`, there is none.
+pub struct BlockWriter {
+    store: Arc<dyn Store>,
+    path: String,
+    meta: Meta,
+    counts: Counts,
+    attributes: Vec<(String, Type)>,
+    spans: SpansWriter<Box<dyn Sink>>,
+    /// Rows that have come and are not yet written.
+    waiting: Vec<RecordBatch>,
+    group_rows: usize,
+}
+
+impl BlockWriter {
+    /// Writes a block of all spans of some batches in memory form, in any order.
+    ///
+    /// # Errors
+    /// Those of the store, and when a batch is not in memory form.
+    pub fn write_all(
+        store: Arc<dyn Store>,
+        spec: Spec,
+        batches: &[RecordBatch],
+        resources: &[Resource],
+    ) -> Result<Meta, WriteError> {
+        let mut writer = Self::with_counts(store, spec, Counts::of(batches), Layout::default())?;
+        writer.waiting = batches.to_vec();
+        writer.finish(resources)
+    }
+
+    /// Starts a block that merges others.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn create<'a>(
+        store: Arc<dyn Store>,
+        spec: Spec,
+        merged: impl IntoIterator<Item = &'a Meta>,
+    ) -> Result<Self, WriteError> {
+        let mut counts = Counts::default();
+        merged.into_iter().for_each(|meta| counts.add_block(meta.spans, &meta.attributes));
+        Self::with_counts(store, spec, counts, Layout::default())
+    }
+
+    /// Starts a block whose spans have these attributes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn with_counts(store: Arc<dyn Store>, spec: Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
+        let path = spec.path();
+        let attributes = counts.promoted();
+        let sink = store.create(&format!("{path}/{SPANS}"))?;
+        let spans = SpansWriter::new(sink, attributes.clone(), layout)?;
+        let waiting = Vec::new();
+        Ok(Self {
+            store,
+            path,
+            meta: Meta::new(&spec),
+            counts,
+            attributes,
+            spans,
+            waiting,
+            group_rows: layout.group_rows,
+        })
+    }
+
+    /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last
+    /// trace of a window may go on in the next one. Rows wait until there are enough for a row group, so that memory holds
+    /// as many, and a window.
+    ///
+    /// # Errors
+    /// Those of the store, and when a batch is not in memory form.
+    pub fn write(&mut self, window: &[RecordBatch]) -> Result<(), WriteError> {
+        self.waiting.extend(window.iter().filter(|batch| batch.num_rows() > 0).cloned());
+        let rows: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
+        let bytes: usize = self.waiting.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
+        if rows >= self.group_rows || bytes >= MAX_WAITING_BYTES {
+            self.write_waiting(false)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that wait, but not those of the last trace, unless it is the last of all: more of it may come, which
+    /// may have to be among those. A trace that is a row group by itself is written as it comes.
+    fn write_waiting(&mut self, all: bool) -> Result<(), WriteError> {
+        let batches = std::mem::take(&mut self.waiting);
+        let mut order = order(&batches)?;
+        if !all && let Some(last) = order.rows.last() {
+            let starts = starts(&batches);
+            let trace = |row: &u32| {
+                let (batch, row) = locate(&starts, *row);
+                batches[batch].column(core::TRACE_ID).as_fixed_size_binary().value(row)
+            };
+            let last = trace(last);
+            let of_last = order.rows.iter().rev().take_while(|row| trace(row) == last).count();
+            if of_last < order.rows.len() {
+                let mut later = order.rows.split_off(order.rows.len() - of_last);
+                later.sort_unstable();
+                for rows in later.chunk_by(|a, b| locate(&starts, *a).0 == locate(&starts, *b).0) {
+                    let batch = locate(&starts, rows[0]).0;
+                    let rows: UInt32Array = rows.iter().map(|row| locate(&starts, *row).1 as u32).collect();
+                    self.waiting.push(take_record_batch(&batches[batch], &rows)?);
+                }
+            }
+        }
+        self.spans.write(&batches, &order.rows)
+    }
+
+    /// Writes what is left and the small files; once this returns, the block is there. `resources` has those that the spans
+    /// name, and may have others.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn finish<'a>(mut self, resources: impl IntoIterator<Item = &'a Resource>) -> Result<Meta, WriteError> {
+        self.write_waiting(true)?;
+        let Self { store, path, mut meta, counts, attributes, spans, .. } = self;
+        let (file, sink, summary) = spans.finish()?;
+        sink.finish()?;
+        meta.files.insert(SPANS.to_owned(), file);
+        let named = resources.into_iter().filter(|resource| summary.resources.contains(&resource.id));
+        let named: Vec<Resource> = named.cloned().collect();
+        let (bytes, file) = resources_file(&named)?;
+        meta.files.insert(RESOURCES.to_owned(), file);
+        store.put(&format!("{path}/{RESOURCES}"), bytes.into())?;
+        summary.tell(&mut meta);
+        let filter = Filter::of(summary.hashes)?;
+        let filter = filter.as_bytes();
+        let file = File { bytes: filter.len() as u64, crc32c: crc32c::crc32c(filter), tail: None };
+        meta.files.insert(FILTER.to_owned(), file);
+        store.put(&format!("{path}/{FILTER}"), filter.clone())?;
+        (meta.attributes, meta.attributes_complete) = counts.list(MAX_ATTRIBUTES, &attributes);
+        store.put(&format!("{path}/{META}"), meta.to_bytes()?.into())?;
+        Ok(meta)
+    }
+}
+
+/// Row groups are smaller where spans are large. Dictionaries that batches share count for each.
+const MAX_WAITING_BYTES: usize = 512 << 20;
+
+/// So many attributes are listed in a meta.
+const MAX_ATTRIBUTES: usize = 1000;
+
+/// About what the rows of a column take.
+fn bytes_of(array: &ArrayRef) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_default()
+}
+
+fn resources_file(resources: &[Resource]) -> Result<(Vec<u8>, File), WriteError> {
+    let batch = resources_batch(resources)?;
+    let properties = WriterProperties::builder()
+        .set_created_by(concat!("clew ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .build();
+    let mut writer = ArrowWriter::try_new(Checked::new(Vec::new()), batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    let (file, bytes) = writer.inner_mut().take().ok_or(WriteError::TooMany)?;
+    Ok((bytes, file))
+}

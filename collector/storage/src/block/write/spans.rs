@@ -1,0 +1,131 @@
+//! `spans.parquet`, a column at a time.
+
+use std::{io::Write, ops::Range, sync::Arc};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use parquet::{
+    arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata},
+    file::{
+        metadata::{KeyValue, SortingColumn},
+        properties::WriterProperties,
+        writer::SerializedFileWriter,
+    },
+    schema::types::ColumnDescPtr,
+};
+
+use super::{
+    Layout, WriteError, checked::Checked, chunk::ChunkWriter, columns::Columns, flat::Flat, parents::Parents,
+    summary::Summary, wrong,
+};
+use crate::{
+    block::File,
+    schema::{self, Type, core},
+};
+
+/// Metadata of the file: CRC-32C of every page with its header, 8 hexadecimal digits each, in the order of the file.
+pub const CHECKSUMS: &str = "clew.pages.crc32c";
+
+/// Writes the file.
+pub struct SpansWriter<W: Write + Send> {
+    file: SerializedFileWriter<Checked<W>>,
+    leaves: Vec<ColumnDescPtr>,
+    attributes: Vec<(String, Type)>,
+    layout: Layout,
+    chunks: ChunkWriter,
+    parents: Parents,
+    checksums: String,
+    /// What has been written.
+    pub summary: Summary,
+}
+
+impl<W: Write + Send> SpansWriter<W> {
+    /// `attributes`: those with columns, sorted by key.
+    pub fn new(to: W, attributes: Vec<(String, Type)>, layout: Layout) -> Result<Self, WriteError> {
+        let schema: SchemaRef = schema::with_attributes(attributes.iter().map(|(key, kind)| (key.as_str(), *kind)));
+        let parquet = ArrowSchemaConverter::new().convert(&schema)?;
+        let mut properties = WriterProperties::builder()
+            .set_created_by(concat!("clew ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_sorting_columns(Some(vec![SortingColumn {
+                column_idx: core::TRACE_ID as i32,
+                descending: false,
+                nulls_first: false,
+            }]))
+            .build();
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let leaves = parquet.columns().to_vec();
+        let file = SerializedFileWriter::new(Checked::new(to), parquet.root_schema_ptr(), Arc::new(properties))?;
+        Ok(Self {
+            file,
+            leaves,
+            attributes,
+            layout,
+            chunks: ChunkWriter::new(layout)?,
+            parents: Parents::default(),
+            checksums: String::new(),
+            summary: Summary::default(),
+        })
+    }
+
+    /// Writes some rows of some batches: places in the concatenation of the batches, in the order of blocks, all after what
+    /// was written before.
+    pub fn write(&mut self, batches: &[RecordBatch], rows: &[u32]) -> Result<(), WriteError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut traces = Flat::new(batches.iter().map(RecordBatch::num_rows).sum());
+        for batch in batches {
+            traces.append_ids(batch.column(core::TRACE_ID)).ok_or_else(|| wrong(core::TRACE_ID))?;
+        }
+        let traces: Vec<[u8; 16]> = traces.gather_all(rows);
+        let groups = groups(&traces, self.layout.group_rows);
+        let Self { chunks, leaves, .. } = self;
+        let mut columns = Columns { chunks, leaves, batches, rows, groups: &groups, done: Vec::new() };
+        columns.write(&traces, &self.attributes, &mut self.parents, &mut self.summary)?;
+        let done = columns.done;
+        for chunks in done {
+            let mut group = self.file.next_row_group()?;
+            for chunk in chunks {
+                use std::fmt::Write as _;
+                for checksum in chunk.checksums {
+                    let _ = write!(self.checksums, "{checksum:08x}");
+                }
+                group.append_column(&chunk.bytes, chunk.close)?;
+            }
+            group.close()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the footer; gives what the meta says of the file, and what the file was written to.
+    pub fn finish(mut self) -> Result<(File, W, Summary), WriteError> {
+        self.file.append_key_value_metadata(KeyValue::new(CHECKSUMS.to_owned(), self.checksums));
+        self.file.flush().map_err(WriteError::Io)?;
+        self.file.inner_mut().begin_tail();
+        self.file.finish()?;
+        let checked = self.file.inner_mut().take();
+        let (file, to) = checked.ok_or(WriteError::TooMany)?;
+        Ok((file, to, self.summary))
+    }
+}
+
+/// Cuts rows into row groups of about the same size, between traces where that can be.
+fn groups(traces: &[[u8; 16]], most: usize) -> Vec<Range<usize>> {
+    let count = traces.len().div_ceil(most).max(1);
+    let size = traces.len().div_ceil(count);
+    let mut groups = Vec::with_capacity(count);
+    let mut start = 0;
+    while start < traces.len() {
+        let end = (start + size).min(traces.len());
+        let mut cut = end;
+        if end < traces.len() {
+            cut = traces[..end].partition_point(|trace| *trace < traces[end]);
+            if cut <= start + size / 2 {
+                cut = end;
+            }
+        }
+        groups.push(start..cut);
+        start = cut;
+    }
+    groups
+}

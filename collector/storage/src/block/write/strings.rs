@@ -1,0 +1,98 @@
+//! Strings of several inputs under one set of keys.
+
+use std::hash::BuildHasher;
+
+use arrow_array::{Array, DictionaryArray, StringArray, cast::AsArray, types::UInt32Type};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+/// The key of a null.
+pub const NULL: u32 = u32::MAX;
+
+/// Different strings and their keys. Where hardly any string comes twice it stops looking: a string may then have several
+/// keys.
+pub struct Table<'a> {
+    values: Vec<&'a [u8]>,
+    keys: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    lookups: usize,
+    looks: bool,
+}
+
+/// After so many look-ups it is judged whether they pay.
+const TRIAL: usize = 4096;
+
+impl<'a> Table<'a> {
+    pub fn new() -> Self {
+        let hasher = DefaultHashBuilder::default();
+        Self { values: Vec::new(), keys: HashTable::new(), hasher, lookups: 0, looks: true }
+    }
+
+    /// All strings, by key.
+    pub fn values(&self) -> &[&'a [u8]] {
+        &self.values
+    }
+
+    /// The key of a string.
+    pub fn key(&mut self, value: &'a [u8]) -> u32 {
+        let key = self.values.len() as u32;
+        if !self.looks {
+            self.values.push(value);
+            return key;
+        }
+        let Self { values, keys, hasher, .. } = self;
+        let hash = hasher.hash_one(value);
+        let same = |key: &u32| values[*key as usize] == value;
+        if let Some(key) = keys.find(hash, same) {
+            self.lookups += 1;
+            return *key;
+        }
+        keys.insert_unique(hash, key, |key| hasher.hash_one(values[*key as usize]));
+        values.push(value);
+        self.lookups += 1;
+        if self.lookups.is_multiple_of(TRIAL) && self.values.len() * 10 > self.lookups * 7 {
+            self.looks = false;
+        }
+        key
+    }
+}
+
+/// A string column of several inputs, one after the other.
+pub struct FlatStrings<'a> {
+    pub keys: Vec<u32>,
+    pub table: Table<'a>,
+}
+
+impl<'a> FlatStrings<'a> {
+    pub fn new(rows: usize) -> Self {
+        Self { keys: Vec::with_capacity(rows), table: Table::new() }
+    }
+
+    /// Appends rows without values.
+    pub fn nulls(&mut self, rows: usize) {
+        self.keys.resize(self.keys.len() + rows, NULL);
+    }
+
+    /// Appends a column. None if it is no dictionary of strings.
+    pub fn append(&mut self, array: &'a dyn Array) -> Option<()> {
+        let array: &DictionaryArray<UInt32Type> = array.as_dictionary_opt()?;
+        let values: &StringArray = array.values().as_string_opt()?;
+        if array.null_count() == array.len() {
+            self.nulls(array.len());
+            return Some(());
+        }
+        let mut new = vec![NULL; values.len()];
+        let nulls = array.nulls();
+        for (row, key) in array.keys().values().iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                self.keys.push(NULL);
+                continue;
+            }
+            let new = &mut new[*key as usize];
+            if *new == NULL {
+                *new = self.table.key(values.value(*key as usize).as_bytes());
+            }
+            self.keys.push(*new);
+        }
+        Some(())
+    }
+}
