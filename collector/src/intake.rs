@@ -14,7 +14,7 @@ use clew_proto::v1::{
     AgentMessage, Batch, Busy, CollectorMessage, Durable, Hello, Refused, SeqRange, Welcome, agent_message,
     collector_message, intake_server::Intake as IntakeService,
 };
-use clew_storage::{AppendError, Claim, Claimed, Decoded, Storage, decode};
+use clew_storage::{AppendError, Claim, Claimed, Decoded, Storage};
 use futures_util::Stream;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -239,8 +239,9 @@ struct Storing {
 
 impl Storing {
     async fn run(self, batch: Batch) {
-        let (codec, payload) = (self.codec, batch.payload.clone());
-        let decoded = self.intake.world.work.run(move || decode(codec, payload, batch.raw_bytes, batch.spans)).await;
+        let (codec, payload, storage) = (self.codec, batch.payload.clone(), self.intake.storage.clone());
+        let opening = move || storage.decode(codec, payload, batch.raw_bytes, batch.spans);
+        let decoded = self.intake.world.work.run(opening).await;
         let said = match decoded {
             Err(error) => self.refused("undecodable", batch.seq, batch.spans, &error),
             Ok(decoded) => match self.append(batch.redelivery, batch.payload, decoded).await {
@@ -255,11 +256,11 @@ impl Storing {
     }
 
     async fn append(&self, redelivery: bool, payload: Bytes, decoded: Decoded) -> Result<(), AppendError> {
-        let spans = decoded.spans;
+        let spans = decoded.count;
         let head = Head {
             codec: self.codec,
             spans,
-            raw_bytes: decoded.raw.len() as u32,
+            raw_bytes: decoded.raw_bytes,
             accepted_ms: self.intake.world.clock.unix_ms(),
             tenant: self.tenant.clone(),
             batch: Some(self.claimed.key()),

@@ -30,13 +30,16 @@ use clew_common::{
     world::World,
 };
 use clew_proto::v1::{intake_server::IntakeServer, query_server::QueryServer};
-use clew_storage::{Opened, Storage};
+use clew_storage::{
+    MaintainError, Opened, Storage, retention,
+    store::{self, Store},
+};
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tonic::service::Routes;
 
@@ -70,7 +73,10 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The disk under the store failed.
+    /// Spans cannot become blocks.
+    #[error("the store failed: {0}. Nothing acked is lost; fix the disk and start again")]
+    Store(MaintainError),
+    /// The disk under the WAL failed.
     #[error("the WAL's disk failed: {0}. Nothing acked is lost; fix the disk and start again")]
     Disk(String),
 }
@@ -91,7 +97,9 @@ impl Options {
             self.max_intake_bytes.0 >= 2 * self.max_request_bytes.0,
             "max_intake_bytes is under two times max_request_bytes",
         )?;
-        rule(self.max_memory_bytes.0 >= 16 << 20, "max_memory_bytes is under 16MiB")?;
+        rule(self.flush_bytes.0 >= 1 << 20, "flush_bytes is under 1MiB")?;
+        rule(self.flush_age_s > 0, "flush_age_s is 0")?;
+        rule(self.max_memory_bytes.0 >= 2 * self.flush_bytes.0, "max_memory_bytes is under two times flush_bytes")?;
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
         rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
@@ -104,6 +112,12 @@ impl Options {
             idle: Duration::from_secs(self.idle_timeout_s),
             ..server::Limits::default()
         }
+    }
+
+    fn store(&self, world: &World) -> Result<Arc<dyn Store>, Error> {
+        let place =
+            if self.store.is_empty() { self.data.join("blocks").display().to_string() } else { self.store.clone() };
+        store::open(&place, world).map_err(|error| Error::Options(format!("store: {error}")))
     }
 
     /// A record is a pack of requests, compressed, with its head.
@@ -140,16 +154,30 @@ impl Collector {
                 segment_bytes: options.segment_bytes.0,
                 max_wal_bytes: options.max_wal_bytes.0,
                 max_record_bytes: u32::try_from(options.max_batch_bytes() + (16 << 20)).unwrap_or(u32::MAX),
+                flush_bytes: options.flush_bytes.0 as usize,
+                flush_age: Duration::from_secs(options.flush_age_s),
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
+                cache_bytes: options.cache_bytes.0 as usize,
+                sweep_delay: Duration::from_secs(options.sweep_delay_s),
+                retention: retention::Limits {
+                    max_age: (options.retention_s > 0).then(|| Duration::from_secs(options.retention_s)),
+                    max_bytes: (options.retention_bytes.0 > 0).then_some(options.retention_bytes.0),
+                },
             },
+            options.store(&world)?,
             world.clone(),
         )?;
         tracing::info!(spans, took_ms = started.elapsed().as_millis() as u64, collector = %collector_id, "opened the store");
         let agents = Agents::default();
         registry.register_collector(Box::new(LogMetrics::new("clew_collector_wal_", storage.wal().stats())));
         registry.register_collector(Box::new(Gauges { storage: storage.clone(), agents: agents.clone() }));
-        let (packer, packed) =
-            Packer::start(Arc::new(OtlpStore(storage.clone())), world.clone(), salt, known, metrics.pack.clone());
+        let (packer, packed) = Packer::start(
+            Arc::new(OtlpStore { storage: storage.clone(), work: world.work }),
+            world.clone(),
+            salt,
+            known,
+            metrics.pack.clone(),
+        );
         let half = options.max_intake_bytes.0 as usize / 2;
         let receiver = Receiver::new(
             packer,
@@ -231,6 +259,7 @@ impl Collector {
         ready();
 
         let wal = self.storage.wal().clone();
+        let maintained = tokio::spawn(self.storage.clone().maintain(drain.clone()));
         let stopping = async {
             drain.begun().await;
             unready.send_replace(Some("draining".to_owned()));
@@ -241,6 +270,7 @@ impl Collector {
             biased;
             () = stopping => Ok(()),
             error = failed(&wal) => Err(error),
+            error = stuck(maintained) => Err(error),
         };
         wal.close().await;
         admin_stopper.hurry();
@@ -257,6 +287,15 @@ async fn failed(wal: &Appender) -> Error {
         Some(failure) => Error::Disk(failure),
         // The log was closed in good order.
         None => std::future::pending().await,
+    }
+}
+
+/// Why the store's own work ended, unless it was told to.
+async fn stuck(maintained: JoinHandle<Result<(), MaintainError>>) -> Error {
+    match maintained.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => Error::Store(error),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

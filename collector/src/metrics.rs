@@ -152,12 +152,15 @@ impl fmt::Debug for Gauges {
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let memory = self.storage.stats().memory;
+        let stored = self.storage.stats();
         let (agents, waiting_bytes) = self.agents.totals();
         for (name, help, value) in [
-            ("memtable_batches", "Batches that can be found", memory.batches),
-            ("memtable_span_bytes", "Bytes of spans in memory", memory.raw_bytes as u64),
-            ("memtable_index_bytes", "Bytes of the index in memory, about", memory.index_bytes as u64),
+            ("memtable_batches", "Batches in memory, in no block yet", stored.memory_batches as u64),
+            ("memtable_bytes", "Their bytes, about", stored.memory_bytes as u64),
+            ("blocks", "Blocks that can be read", stored.blocks as u64),
+            ("damaged_blocks", "Blocks that cannot be read: answers are partial", stored.damaged_blocks as u64),
+            ("block_spans", "Spans in blocks", stored.block_spans),
+            ("block_bytes", "Bytes of blocks", stored.block_bytes),
             ("agents_connected", "Agents that are connected", agents as u64),
             ("agents_waiting_bytes", "Bytes that wait with connected agents", waiting_bytes),
         ] {

@@ -26,9 +26,24 @@ pub struct Options {
     pub max_wal_bytes: Bytes,
     /// Size of the write-ahead log's files. At least 1 MiB.
     pub segment_bytes: Bytes,
-    /// Memory for stored spans and their index, half each. Past the first half old spans are read from disk; past the
-    /// second senders are told to retry.
+    /// Where blocks are kept: a folder, or `s3://bucket/prefix` (access as AWS_* environment variables say). Empty: `blocks`
+    /// in the data folder. One that cannot be listed stops the start.
+    pub store: String,
+    /// Spans become a block when they take so much memory. At least 1 MiB.
+    pub flush_bytes: Bytes,
+    /// Seconds after which spans become a block though they are few.
+    pub flush_age_s: u64,
+    /// Memory for spans that are in no block yet. Past it, when blocks cannot be written as fast as spans come, senders are
+    /// told to retry. At least two times flush_bytes.
     pub max_memory_bytes: Bytes,
+    /// Memory for what was read of blocks, so that it need not be read again.
+    pub cache_bytes: Bytes,
+    /// Seconds that blocks are kept. 0: for ever.
+    pub retention_s: u64,
+    /// Bytes of blocks that are kept of each tenant: past them the oldest go. 0: no limit.
+    pub retention_bytes: Bytes,
+    /// Seconds for which files of blocks that were merged or have expired stay, for queries that still read them.
+    pub sweep_delay_s: u64,
     /// Bytes of one request, before and after decompression. Larger ones are refused.
     pub max_request_bytes: Bytes,
     /// Memory for requests and batches that are received or wait for the disk. Past it senders are told to retry. At
@@ -62,7 +77,14 @@ impl Default for Options {
             admin: local(4329),
             max_wal_bytes: Bytes(32 << 30),
             segment_bytes: Bytes(64 << 20),
-            max_memory_bytes: Bytes(2 << 30),
+            store: String::new(),
+            flush_bytes: Bytes(64 << 20),
+            flush_age_s: 300,
+            max_memory_bytes: Bytes(1 << 30),
+            cache_bytes: Bytes(256 << 20),
+            retention_s: 14 * 24 * 3600,
+            retention_bytes: Bytes(0),
+            sweep_delay_s: 600,
             max_request_bytes: Bytes(64 << 20),
             max_intake_bytes: Bytes(256 << 20),
             agent_window_bytes: Bytes(8 << 20),
@@ -112,7 +134,35 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_SEGMENT_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<Bytes>,
-    /// Memory for stored spans and their index, such as 2GiB
+    /// Where blocks are kept: a folder or s3://bucket/prefix
+    #[arg(long, value_name = "PLACE", env = "CLEW_COLLECTOR_STORE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Spans become a block when they take so much memory, such as 64MiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_FLUSH_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_bytes: Option<Bytes>,
+    /// Or when they are so old
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_FLUSH_AGE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_age_s: Option<u64>,
+    /// Memory for what was read of blocks, such as 256MiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_CACHE_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_bytes: Option<Bytes>,
+    /// Seconds that blocks are kept; 0 for ever
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_RETENTION_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_s: Option<u64>,
+    /// Bytes of blocks that are kept of each tenant; 0 for no limit
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_RETENTION_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<Bytes>,
+    /// Seconds until the files of merged and expired blocks go
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_SWEEP_DELAY_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep_delay_s: Option<u64>,
+    /// Memory for spans that are in no block yet, such as 1GiB
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_MEMORY_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory_bytes: Option<Bytes>,

@@ -2,26 +2,35 @@
 
 use std::{future::Future, pin::Pin};
 
-use clew_common::otlp::{
-    pack::{Pack, Store, StoreError},
-    record::{Codec, Head},
+use clew_common::{
+    log::Work,
+    otlp::{
+        pack::{Pack, Store, StoreError},
+        record::{Codec, Head},
+    },
 };
-use clew_storage::{AppendError, Storage, decode};
+use clew_storage::{AppendError, Storage};
 
 /// Stores packs of OTLP requests.
-pub struct OtlpStore(pub Storage);
+pub struct OtlpStore {
+    /// Where they go.
+    pub storage: Storage,
+    /// Threads.
+    pub work: Work,
+}
 
 impl Store for OtlpStore {
     fn store(&self, pack: Pack) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
         let head = Head::of(&pack);
         let Pack { raw, spans, payload, .. } = pack;
-        let raw_bytes = raw.len() as u32;
-        let appended =
-            decode(Codec::Identity, raw, raw_bytes, spans).map(|decoded| self.0.append(head, payload, decoded));
+        let (storage, work) = (self.storage.clone(), self.work);
         Box::pin(async move {
+            let opener = storage.clone();
+            let raw_bytes = raw.len() as u32;
+            let decoded = work.run(move || opener.decode(Codec::Identity, raw, raw_bytes, spans)).await;
             // Each request of the pack was checked when it came.
-            let appended = appended.map_err(|error| StoreError::Closed(error.to_string()))?;
-            appended.await.map_err(|error| match error {
+            let decoded = decoded.map_err(|error| StoreError::Closed(error.to_string()))?;
+            storage.append(head, payload, decoded).await.map_err(|error| match error {
                 AppendError::Wal(error) => error.into(),
                 AppendError::Memory { .. } => StoreError::Busy(error.to_string()),
             })

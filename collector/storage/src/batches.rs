@@ -114,6 +114,18 @@ impl Batches {
         }
     }
 
+    /// What is durable of every agent that has something stored here.
+    pub fn export(&self) -> Vec<(Uuid, SeqRanges)> {
+        let agents = self.0.lock();
+        agents.iter().filter(|(_, agent)| agent.stored).map(|(id, agent)| (*id, agent.durable.clone())).collect()
+    }
+
+    /// Takes note of what `export` gave before the process started.
+    pub fn import(&self, agents: Vec<(Uuid, SeqRanges)>) {
+        let of = |durable| Agent { durable, stored: true, ..Agent::default() };
+        self.0.lock().extend(agents.into_iter().map(|(id, durable)| (id, of(durable))));
+    }
+
     /// What is durable of an agent.
     pub fn durable(&self, agent: Uuid) -> SeqRanges {
         self.0.lock().get(&agent).map(|agent| agent.durable.clone()).unwrap_or_default()

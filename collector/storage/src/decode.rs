@@ -1,37 +1,23 @@
-//! Opens a batch: decompresses it, checks it, and lists its traces.
-
-use std::ops::Range;
+//! Opens a batch: decompresses it, checks it, and turns it into columns.
 
 use bytes::Bytes;
 use clew_common::otlp::{
     record::Codec,
     walk::{self, Checked},
-    wire::{BYTES, Reader, key_of},
 };
+use parking_lot::Mutex;
+
+use crate::columns::{Builder, Spans};
 
 /// A batch that is fit to be stored.
-#[derive(Clone, Debug)]
 pub struct Decoded {
-    /// An ExportTraceServiceRequest without bad spans.
-    pub raw: Bytes,
+    /// Its columns.
+    pub spans: Spans,
     /// How many spans it has.
-    pub spans: u32,
-    /// The places in it that a lookup goes through one by one.
-    pub parts: Vec<Part>,
+    pub count: u32,
+    /// Bytes after decompression.
+    pub raw_bytes: u32,
 }
-
-/// A part of a batch: some of its ResourceSpans, which are again an ExportTraceServiceRequest.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// Where in the batch.
-    pub range: Range<usize>,
-    /// The traces of its spans, in order, runs of the same one once.
-    pub traces: Vec<[u8; 16]>,
-}
-
-/// A part is no smaller than this, if the batch has more: about 130 spans. A lookup goes through all spans of the parts with
-/// its trace, and in a batch of several requests most have no span of it.
-const PART_BYTES: usize = 64 << 10;
 
 /// Why a batch is not fit to be stored. All are final.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +33,9 @@ pub enum DecodeError {
     /// It is not an ExportTraceServiceRequest.
     #[error("the batch is no OTLP: {0}")]
     Malformed(#[from] walk::Malformed),
+    /// It cannot be turned into columns.
+    #[error("the batch cannot be stored: {0}")]
+    Columns(#[from] arrow_schema::ArrowError),
     /// Some of its spans are bad.
     #[error("{count} spans of the batch are bad, the first: {first}")]
     BadSpans {
@@ -65,11 +54,35 @@ pub enum DecodeError {
     },
 }
 
-/// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Never inflates further than that.
-///
-/// # Errors
-/// When it is not what it says.
-pub fn decode(codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
+/// Opens batches, many at once. Builders are kept: they have learned which keys services use.
+#[derive(Default)]
+pub struct Decoder {
+    builders: Mutex<Vec<Builder>>,
+}
+
+impl Decoder {
+    /// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Never inflates further than that.
+    ///
+    /// # Errors
+    /// When it is not what it says.
+    pub fn decode(&self, codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
+        let raw = inflate(codec, payload, raw_bytes)?;
+        let Checked { spans: found, bad } = walk::check(&raw, |_| ())?;
+        if let Some(first) = bad.first() {
+            return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
+        }
+        if found != spans {
+            return Err(DecodeError::Count { found, said: spans });
+        }
+        let mut builder = self.builders.lock().pop().unwrap_or_default();
+        builder.add(&raw)?;
+        let spans = builder.finish()?;
+        self.builders.lock().push(builder);
+        Ok(Decoded { spans, count: found, raw_bytes })
+    }
+}
+
+fn inflate(codec: Codec, payload: Bytes, raw_bytes: u32) -> Result<Bytes, DecodeError> {
     let compression = |why: String| DecodeError::Compression { raw_bytes, why };
     let raw = match codec {
         Codec::Identity => payload,
@@ -86,40 +99,5 @@ pub fn decode(codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Resul
     if raw.len() != raw_bytes as usize {
         return Err(compression(format!("it has {} bytes", raw.len())));
     }
-    let (mut parts, mut found) = (Vec::new(), 0);
-    for range in ranges(&raw)? {
-        let mut traces: Vec<[u8; 16]> = Vec::new();
-        let Checked { spans, bad } = walk::check(&raw[range.clone()], |trace| {
-            if traces.last() != Some(trace) {
-                traces.push(*trace);
-            }
-        })?;
-        if let Some(first) = bad.first() {
-            return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
-        }
-        found += spans;
-        parts.push(Part { range, traces });
-    }
-    if found != spans {
-        return Err(DecodeError::Count { found, said: spans });
-    }
-    Ok(Decoded { raw, spans, parts })
-}
-
-/// Cuts a request between ResourceSpans.
-fn ranges(raw: &[u8]) -> Result<Vec<Range<usize>>, DecodeError> {
-    let (mut ranges, mut start) = (Vec::new(), 0);
-    let mut rest = Reader::new(raw);
-    while !rest.is_empty() {
-        if rest.field(key_of(1, BYTES)).is_none() {
-            // The check says what is wrong, and where.
-            walk::check(raw, |_| ())?;
-            break;
-        }
-        if rest.at() - start >= PART_BYTES || rest.is_empty() {
-            ranges.push(start..rest.at());
-            start = rest.at();
-        }
-    }
-    Ok(ranges)
+    Ok(raw)
 }

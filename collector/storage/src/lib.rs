@@ -1,24 +1,37 @@
-//! The storage engine: what was acked is in the WAL, and can be found in the memtable.
+//! The storage engine: what was acked is in the WAL, and can be found in memory or in a block.
 //!
-//! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `snapshot` (read). `batches` remembers
-//! which batches of which agents are durable; `decode` opens a batch and checks it. It knows no gRPC.
+//! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `flush` -> `block`, on a `store`.
+//! `decode` opens a batch and checks it, `columns` turns it into Arrow. `contents` is what can be found now, of which a
+//! `snapshot` is one instant. `batches` remembers which batches of which agents are durable, `checkpoint` those whose WAL is
+//! gone. `catalogue` and `replay` put it all together again at start. The crate knows no gRPC.
 
 mod batches;
 pub mod block;
+mod catalogue;
+mod checkpoint;
 pub mod columns;
+mod compact;
+mod contents;
 mod decode;
+mod flush;
 mod identity;
+mod maintain;
 mod memtable;
 pub mod merge;
+mod replay;
+pub mod retention;
 pub mod schema;
 mod snapshot;
 mod storage;
 pub mod store;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
 
 pub use batches::{Claim, Claimed};
-pub use decode::{DecodeError, Decoded, Part, decode};
+pub use compact::CompactError;
+pub use decode::{DecodeError, Decoded};
+pub use maintain::MaintainError;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use storage::{AppendError, OpenError, Opened, Options, Stats, Storage};

@@ -3,66 +3,47 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clew_common::{
-    ids::TraceId,
-    log::{ReadError, Reader},
-    otlp::{filter, record::Head},
-};
+use clew_common::ids::TraceId;
 
 use crate::{
-    decode::{DecodeError, decode},
-    memtable::{Batch, Place, Table},
+    block::{Block, BlockError},
+    columns::write_otlp,
+    contents::Instant,
+    memtable::Table,
 };
 
 /// What was stored for one tenant at one instant. What comes later is not seen.
-pub struct Snapshot {
-    /// None when the tenant had nothing.
-    pub(crate) memtable: Option<(Arc<Table>, usize)>,
-    pub(crate) wal: Reader,
-}
+pub struct Snapshot(pub(crate) Instant);
 
 /// Why a part of a snapshot cannot be read. The rest can: answers are then partial.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The WAL cannot be read there.
-    #[error("a part of the WAL cannot be read: {0}")]
-    Wal(#[from] ReadError),
-    /// A record of the WAL is not what it was.
-    #[error("a record of the WAL cannot be understood: {0}")]
-    Record(String),
-}
-
-impl From<DecodeError> for SnapshotError {
-    fn from(error: DecodeError) -> Self {
-        Self::Record(error.to_string())
-    }
-}
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("a block cannot be read: {0}")]
+pub struct SnapshotError(#[from] pub Arc<BlockError>);
 
 impl Snapshot {
     /// The spans of a trace: parts of OTLP TracesData, which may hold the same span twice. Blocking: may read the disk.
     pub fn trace(&self, trace: &TraceId) -> Vec<Result<Bytes, SnapshotError>> {
-        let Some((table, upto)) = &self.memtable else { return Vec::new() };
-        // Parts of a batch follow one another: it is read from the WAL once.
-        let mut last: Option<(Arc<Batch>, Bytes)> = None;
-        let parts = table.find(trace, *upto).into_iter().map(|Place { batch, range }| {
-            let raw = match &last {
-                Some((read, raw)) if Arc::ptr_eq(read, &batch) => raw.clone(),
-                _ => match batch.raw() {
-                    Some(raw) => raw,
-                    None => self.load(batch.position)?,
-                },
-            };
-            last = Some((batch, raw.clone()));
-            let part = raw.get(range).ok_or_else(|| SnapshotError::Record("it is shorter than it was".to_owned()))?;
-            Ok(Bytes::from(filter::of_trace(part, trace.as_bytes())))
-        });
-        parts.collect()
+        let Instant { tables, blocks } = &self.0;
+        let memory = tables.iter().filter_map(|(table, upto)| Some(Ok(in_memory(table, *upto, trace)?)));
+        let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace));
+        let stored = stored.filter_map(|block| block.trace(trace).map_err(|error| Arc::new(error).into()).transpose());
+        let damaged = blocks.damaged.iter().map(|(_, error)| Err(error.clone().into()));
+        stored.chain(memory).chain(damaged).collect()
     }
 
-    fn load(&self, position: clew_common::log::Position) -> Result<Bytes, SnapshotError> {
-        let entry = self.wal.load(position)?;
-        let (head, spans_at) =
-            Head::decode(&entry.payload).map_err(|error| SnapshotError::Record(error.to_string()))?;
-        Ok(decode(head.codec, entry.payload.slice(spans_at..), head.raw_bytes, head.spans)?.raw)
+    /// The blocks that can be read, oldest first.
+    pub fn blocks(&self) -> &[Arc<Block>] {
+        &self.0.blocks.whole
     }
+}
+
+fn in_memory(table: &Table, upto: usize, trace: &TraceId) -> Option<Bytes> {
+    let mut out = Vec::new();
+    for batch in table.find(trace, upto) {
+        // It cannot fail: the batch came from the builder, and the rows are its.
+        if let Err(error) = write_otlp(batch.columns(), &batch.rows_of(trace), |id| table.resource(id), &mut out) {
+            tracing::error!(%error, "a batch in memory cannot be read");
+        }
+    }
+    (!out.is_empty()).then(|| out.into())
 }

@@ -1,6 +1,6 @@
-//! The store as a whole: append, and take snapshots.
+//! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -8,26 +8,38 @@ use clew_common::{
     log::{self, Appender, Log, Reader, Record, WhenFull},
     otlp::{
         pack::RETRY_WINDOW,
-        record::{BatchKey, Head, SPANS},
+        record::{BatchKey, Codec, Head, HeadError, SPANS},
     },
     ranges::SeqRanges,
+    shutdown::Drain,
     world::World,
 };
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::{
     batches::{Batches, Claim},
-    decode::{Decoded, decode},
+    block::Cache,
+    catalogue::{self, Catalogue},
+    checkpoint::{self, Checkpoint},
+    compact::{CompactError, Compactor},
+    contents::Contents,
+    decode::{DecodeError, Decoded, Decoder},
+    flush::Flusher,
     identity::Identity,
-    memtable::{Memory, Memtable},
+    maintain::{self, MaintainError},
+    replay::{self, InBlocks},
+    retention,
     snapshot::Snapshot,
+    store::{Store, StoreError},
+    sweep::Sweeper,
 };
 
 /// How large the store may get.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Its folder.
+    /// Its folder, for what has to be local.
     pub data: PathBuf,
     /// Size of the WAL's files.
     pub segment_bytes: u64,
@@ -35,19 +47,39 @@ pub struct Options {
     pub max_wal_bytes: u64,
     /// The largest record.
     pub max_record_bytes: u32,
-    /// Memory for spans and their index, half each. Past the first half old spans are read from disk; past the second
-    /// appends are refused.
+    /// Spans become a block when they take so much memory.
+    pub flush_bytes: usize,
+    /// Or when the oldest of them is so old.
+    pub flush_age: Duration,
+    /// Memory for spans that are in no block yet. Past it appends are refused.
     pub max_memory_bytes: usize,
+    /// Memory for what was read of blocks.
+    pub cache_bytes: usize,
+    /// Files of blocks are deleted so long after they are no longer listed: longer than any query takes.
+    pub sweep_delay: Duration,
+    /// What is kept.
+    pub retention: retention::Limits,
 }
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
-pub struct Storage {
-    appender: Appender,
-    reader: Reader,
-    memtable: Arc<Memtable>,
-    batches: Batches,
-    max_index_bytes: usize,
+pub struct Storage(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) appender: Appender,
+    pub(crate) reader: Reader,
+    pub(crate) contents: Arc<Contents>,
+    pub(crate) batches: Batches,
+    pub(crate) decoder: Decoder,
+    /// Requests that were accepted over OTLP lately, oldest first: when (Unix time in milliseconds), and their hash.
+    pub(crate) recent: Mutex<VecDeque<(u64, u128)>>,
+    pub(crate) world: World,
+    pub(crate) options: Options,
+    pub(crate) compactor: Compactor,
+    flusher: Flusher,
+    checkpoint: checkpoint::File,
+    /// There may be something to flush.
+    pub(crate) grown: Notify,
 }
 
 /// An opened store.
@@ -60,7 +92,7 @@ pub struct Opened {
     pub salt: u64,
     /// Requests that were accepted over OTLP lately.
     pub known: Vec<(u64, u128)>,
-    /// Spans in the WAL.
+    /// Spans that came from the WAL into memory.
     pub spans: u64,
 }
 
@@ -73,9 +105,23 @@ pub enum OpenError {
     /// The WAL cannot be read.
     #[error("cannot read the WAL: {0}")]
     Replay(#[from] log::ReadError),
+    /// A record of the WAL was written by a newer program.
+    #[error("record {seq} of the WAL: {error}; nothing was changed")]
+    Record {
+        /// Its number.
+        seq: u64,
+        /// What is wrong.
+        error: HeadError,
+    },
     /// The identity file cannot be read or written.
     #[error("cannot open the identity file: {0}")]
     Identity(std::io::Error),
+    /// The checkpoint cannot be read.
+    #[error("cannot read the checkpoint: {0}")]
+    Checkpoint(std::io::Error),
+    /// The blocks cannot be listed.
+    #[error("cannot list the blocks: {0}")]
+    Blocks(#[from] StoreError),
 }
 
 /// Why an append did not happen.
@@ -84,8 +130,8 @@ pub enum AppendError {
     /// The WAL says no.
     #[error("WAL: {0}")]
     Wal(#[from] log::AppendError),
-    /// The index has no room. Retry later.
-    #[error("the memory for the index is full: {used} of {budget} bytes")]
+    /// Blocks are not written as fast as spans come. Retry later.
+    #[error("the memory for spans that are in no block yet is full: {used} of {budget} bytes")]
     Memory {
         /// Bytes in use.
         used: usize,
@@ -112,18 +158,28 @@ impl AppendError {
 /// What the store takes.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// The memtable.
-    pub memory: Memory,
+    /// Bytes of spans that are in no block yet, about.
+    pub memory_bytes: usize,
+    /// Their batches.
+    pub memory_batches: usize,
+    /// Blocks that can be read.
+    pub blocks: usize,
+    /// Blocks that cannot.
+    pub damaged_blocks: usize,
+    /// Spans in blocks.
+    pub block_spans: u64,
+    /// Bytes of blocks.
+    pub block_bytes: u64,
     /// The WAL.
     pub wal: Arc<log::Stats>,
 }
 
 impl Storage {
-    /// Opens the store, or makes it, and replays its WAL. Blocking.
+    /// Opens the store, or makes it, and replays its WAL. Blocking. Blocks are kept in `store`.
     ///
     /// # Errors
     /// When the folder is another process's, or cannot be read or written. Damage is no error: it is set aside and counted.
-    pub fn open(options: Options, world: World) -> Result<Opened, OpenError> {
+    pub fn open(options: Options, store: Arc<dyn Store>, world: World) -> Result<Opened, OpenError> {
         let wal = Log::open(
             world.disk.clone(),
             log::Options {
@@ -136,51 +192,59 @@ impl Storage {
             },
             world.work,
         )?;
-        let identity = Identity::open(&world, &options.data.join("identity")).map_err(OpenError::Identity)?;
-        let storage = Self {
+        let Identity { collector_id, salt, .. } =
+            Identity::open(&world, &options.data.join("identity")).map_err(OpenError::Identity)?;
+        let checkpoint = checkpoint::File::new(world.disk.clone(), &options.data.join("checkpoint"));
+        let Checkpoint { agents, requests } = checkpoint.read().map_err(OpenError::Checkpoint)?;
+        let batches = Batches::default();
+        batches.import(agents);
+
+        let cache = Arc::new(Cache::new(options.cache_bytes));
+        let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache)?;
+        let stored = in_blocks(&blocks, collector_id);
+        let contents = Arc::new(Contents::new(blocks));
+        let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
+        let requests = requests.into_iter().filter(|(accepted_ms, _)| *accepted_ms >= recently_ms);
+        let sweeper = Sweeper::new(store.clone(), options.sweep_delay);
+        sweeper.later(leftovers);
+        let compactor = Compactor {
+            contents: contents.clone(),
+            store: store.clone(),
+            cache: cache.clone(),
+            sweeper,
+            world: world.clone(),
+        };
+        let flusher =
+            Flusher { contents: contents.clone(), store, cache, collector: collector_id, world: world.clone() };
+        let inner = Arc::new(Inner {
             appender: wal.appender,
             reader: wal.reader,
-            memtable: Arc::new(Memtable::new(options.max_memory_bytes / 2)),
-            batches: Batches::default(),
-            max_index_bytes: options.max_memory_bytes / 2,
-        };
-        let recently = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
-        let (spans, known) = storage.replay(recently)?;
-        Ok(Opened { storage, collector_id: identity.collector_id, salt: identity.salt, known, spans })
+            contents,
+            batches,
+            decoder: Decoder::default(),
+            recent: Mutex::new(requests.collect()),
+            world,
+            options,
+            compactor,
+            flusher,
+            checkpoint,
+            grown: Notify::new(),
+        });
+        let spans = replay::replay(&inner, &stored, recently_ms)?;
+        // A request may be in the checkpoint and in the WAL.
+        let mut known: Vec<_> = inner.recent.lock().drain(..).collect();
+        known.sort_unstable();
+        known.dedup();
+        inner.recent.lock().extend(&known);
+        Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
     }
 
-    fn replay(&self, recently_ms: u64) -> Result<(u64, Vec<(u64, u128)>), OpenError> {
-        const READ_BYTES: usize = 4 << 20;
-        let (mut spans, mut known) = (0, Vec::new());
-        let mut cursor = self.reader.cursor(self.reader.first_seq());
-        loop {
-            let entries = self.reader.next(&mut cursor, READ_BYTES)?;
-            if entries.is_empty() {
-                return Ok((spans, known));
-            }
-            for entry in entries.into_iter().filter(|entry| entry.kind == SPANS) {
-                let (head, spans_at) = match Head::decode(&entry.payload) {
-                    Ok(decoded) => decoded,
-                    Err(error) => {
-                        tracing::error!(seq = entry.seq, %error, "a WAL record was left out");
-                        continue;
-                    }
-                };
-                match decode(head.codec, entry.payload.slice(spans_at..), head.raw_bytes, head.spans) {
-                    Ok(decoded) => {
-                        self.memtable.publish(&head.tenant, entry.position, decoded);
-                        spans += u64::from(head.spans);
-                        if let Some(batch) = head.batch {
-                            self.batches.note(batch);
-                        }
-                        if head.accepted_ms >= recently_ms {
-                            known.extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
-                        }
-                    }
-                    Err(error) => tracing::error!(seq = entry.seq, %error, "a WAL record was left out"),
-                }
-            }
-        }
+    /// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Work for a processor.
+    ///
+    /// # Errors
+    /// When it is not what it says. All are final.
+    pub fn decode(&self, codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
+        self.0.decoder.decode(codec, payload, raw_bytes, spans)
     }
 
     /// Appends a batch: `head` and `payload` as they will lie in the WAL, and what `payload` decodes to. When the future
@@ -191,60 +255,162 @@ impl Storage {
         payload: Bytes,
         decoded: Decoded,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
-        let used = self.memtable.memory().index_bytes;
-        let appended = (used < self.max_index_bytes)
-            .then(|| self.appender.append(Record { kind: SPANS, head: head.encode(), body: payload }));
-        let (memtable, budget) = (self.memtable.clone(), self.max_index_bytes);
+        let inner = self.0.clone();
+        let (used, budget) = (inner.contents.memory().0, inner.options.max_memory_bytes);
+        let appended = (used < budget).then(|| {
+            let ticket = inner.contents.announce(*inner.reader.committed().borrow());
+            (ticket, inner.appender.append(Record { kind: SPANS, head: head.encode(), body: payload }))
+        });
         async move {
-            let Some(appended) = appended else { return Err(AppendError::Memory { used, budget }) };
+            let Some((_ticket, appended)) = appended else { return Err(AppendError::Memory { used, budget }) };
             let appended = appended.await?;
-            memtable.publish(&head.tenant, appended.position, decoded);
+            inner.contents.publish(&head.tenant, appended.seq, head.redelivery, decoded.spans, || {
+                if let Some(batch) = head.batch {
+                    inner.batches.note(batch);
+                }
+                inner.remember(head.accepted_ms, &head.hashes);
+            });
+            if inner.contents.active().bytes() >= inner.options.flush_bytes {
+                inner.grown.notify_one();
+            }
             Ok(())
         }
     }
 
+    /// Does what goes on by itself, until `drain` begins: spans become blocks, their WAL goes, small blocks become large ones,
+    /// old ones go.
+    ///
+    /// # Errors
+    /// When the disk under it fails: the process has to stop. What may go better later is tried again.
+    pub async fn maintain(self, drain: Drain) -> Result<(), MaintainError> {
+        maintain::run(self.0, drain).await
+    }
+
+    /// Makes blocks of everything that is in memory. Blocking.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn flush(&self) -> Result<(), MaintainError> {
+        self.0.contents.seal();
+        self.0.flush()
+    }
+
+    /// Merges blocks until there is nothing to merge. Blocking.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn compact(&self) -> Result<(), CompactError> {
+        while self.0.compactor.step(|| Ok(()))? {}
+        Ok(())
+    }
+
+    /// Deletes the files of blocks that were merged or have expired long enough ago; gives how many blocks. Blocking.
+    pub fn sweep(&self) -> usize {
+        self.0.compactor.sweeper.sweep()
+    }
+
     /// Asks for the right to store an agent's batch.
     pub fn claim(&self, key: BatchKey) -> Claim {
-        self.batches.claim(key)
+        self.0.batches.claim(key)
     }
 
     /// What is durable of an agent's batches, and a watch that changes when more is. It will never send one below
     /// `first_seq` again.
     pub fn agent(&self, agent: Uuid, first_seq: u64) -> (SeqRanges, watch::Receiver<()>) {
-        self.batches.agent(agent, first_seq)
+        self.0.batches.agent(agent, first_seq)
     }
 
     /// Takes note that a stream of an agent has ended, whose watch was `news`.
     pub fn leave(&self, agent: Uuid, news: watch::Receiver<()>) {
-        self.batches.leave(agent, news);
+        self.0.batches.leave(agent, news);
     }
 
     /// What is durable of an agent's batches.
     pub fn durable(&self, agent: Uuid) -> SeqRanges {
-        self.batches.durable(agent)
+        self.0.batches.durable(agent)
     }
 
     /// Takes note that an agent will never send a batch below `first_seq` again.
     pub fn forget_below(&self, agent: Uuid, first_seq: u64) {
-        self.batches.forget_below(agent, first_seq);
+        self.0.batches.forget_below(agent, first_seq);
     }
 
     /// This instant, for a query.
     pub fn snapshot(&self, tenant: &Tenant) -> Snapshot {
-        let memtable = self.memtable.table(tenant).map(|table| {
-            let upto = table.len();
-            (table, upto)
-        });
-        Snapshot { memtable, wal: self.reader.clone() }
+        Snapshot(self.0.contents.instant(tenant))
     }
 
     /// What the store takes.
     pub fn stats(&self) -> Stats {
-        Stats { memory: self.memtable.memory(), wal: self.appender.stats() }
+        let (memory_bytes, memory_batches) = self.0.contents.memory();
+        let mut stats = Stats {
+            memory_bytes,
+            memory_batches,
+            blocks: 0,
+            damaged_blocks: 0,
+            block_spans: 0,
+            block_bytes: 0,
+            wal: self.0.appender.stats(),
+        };
+        for (_, blocks) in self.0.contents.blocks() {
+            stats.blocks += blocks.whole.len();
+            stats.damaged_blocks += blocks.damaged.len();
+            stats.block_spans += blocks.whole.iter().map(|block| block.meta().spans).sum::<u64>();
+            stats.block_bytes += blocks.whole.iter().map(|block| block.meta().bytes()).sum::<u64>();
+        }
+        stats
     }
 
     /// The WAL's writer, for those who wait for its failure or its end.
     pub fn wal(&self) -> &Appender {
-        &self.appender
+        &self.0.appender
     }
+}
+
+impl Inner {
+    /// Flushes all sealed generations, then frees the WAL below what is in memory.
+    pub(crate) fn flush(&self) -> Result<(), MaintainError> {
+        let mut flushed = false;
+        while self.flusher.flush_oldest()? {
+            flushed = true;
+        }
+        if !flushed {
+            return Ok(());
+        }
+        // In this order: what is committed later is not freed, what is freed is in the checkpoint.
+        let committed = *self.reader.committed().borrow();
+        let first_needed = self.contents.first_needed(committed);
+        let checkpoint =
+            Checkpoint { agents: self.batches.export(), requests: self.recent.lock().iter().copied().collect() };
+        self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
+        self.appender.free_before(first_needed);
+        Ok(())
+    }
+
+    fn remember(&self, accepted_ms: u64, hashes: &[u128]) {
+        let mut recent = self.recent.lock();
+        recent.extend(hashes.iter().map(|hash| (accepted_ms, *hash)));
+        let until_ms = accepted_ms.saturating_sub(RETRY_WINDOW.as_millis() as u64);
+        while recent.front().is_some_and(|(accepted_ms, _)| *accepted_ms < until_ms) {
+            recent.pop_front();
+        }
+    }
+
+    /// Takes note that a record of the WAL cannot be used.
+    pub(crate) fn left_out(&self, seq: u64, error: &dyn std::error::Error) {
+        tracing::error!(seq, %error, "a WAL record was left out");
+    }
+}
+
+fn in_blocks(blocks: &std::collections::HashMap<Tenant, crate::contents::Blocks>, collector: Uuid) -> InBlocks {
+    let mut stored = InBlocks::default();
+    for (tenant, blocks) in blocks {
+        let ranges = stored.entry(tenant.clone()).or_default();
+        for block in &blocks.whole {
+            for wal in block.meta().wal.iter().filter(|wal| wal.collector == collector) {
+                wal.ranges.iter().for_each(|(first, end)| ranges.insert_range(*first..*end));
+            }
+        }
+    }
+    stored
 }

@@ -4,15 +4,17 @@
 //! sorted by (trace_id, start_time, span_id); `resources.parquet` with the resources that they name; `filter.bin`, which
 //! tells what traces are not in it; and `meta.json`, written last: without it there is no block.
 //!
-//! `write` makes blocks, `meta` and `filter` are the small files.
+//! `write` makes blocks, `read` reads them, `meta` and `filter` are the small files.
 
 mod filter;
 mod meta;
+mod read;
 mod write;
 
 pub use filter::{Filter, FilterError};
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
-pub use write::{BlockWriter, Layout, WriteError};
+pub use read::{Block, BlockError, Cache};
+pub use write::{BlockWriter, CHECKSUMS, Layout, WriteError};
 
 /// The spans.
 pub const SPANS: &str = "spans.parquet";

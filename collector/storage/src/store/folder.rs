@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use clew_common::log::{Disk, DiskFile, read_full};
 
-use super::{Listed, Sink, Store, StoreError};
+use super::{Listed, Sink, Source, Store, StoreError};
 
 /// A folder. Files are durable, with their names, once they are put.
 #[derive(Clone)]
@@ -64,9 +64,14 @@ fn failed(doing: &'static str, path: &str) -> impl Fn(io::Error) -> StoreError {
 
 impl Store for Folder {
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let mut sink = self.create(path)?;
+        // Under another name first: a file that is there is whole, also after a crash.
+        let unfinished = format!("{path}.tmp");
+        let mut sink = self.create(&unfinished)?;
         io::Write::write_all(&mut sink, &bytes).map_err(failed("write", path))?;
-        sink.finish().map(drop)
+        sink.finish()?;
+        let (from, to) = (self.place("write", &unfinished)?, self.place("write", path)?);
+        let dir = to.parent().unwrap_or(&self.root);
+        self.disk.rename(&from, &to).and_then(|()| self.disk.sync_dir(dir)).map_err(failed("write", path))
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn Sink>, StoreError> {
@@ -94,20 +99,12 @@ impl Store for Folder {
     }
 
     fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let failed = failed("read", path);
-        let file = self.disk.open(&self.place("read", path)?).map_err(&failed)?;
-        let bytes =
-            usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other).map_err(&failed)?;
-        // Checked first, so that a lie about the range costs no memory.
-        if range.end > file.len().map_err(&failed)? {
-            return Err(failed(io::Error::new(ErrorKind::UnexpectedEof, "the file is shorter than it should be")));
-        }
-        let mut buffer = vec![0; bytes];
-        let read = read_full(&*file, &mut buffer, range.start).map_err(&failed)?;
-        if read < bytes {
-            return Err(failed(io::Error::new(ErrorKind::UnexpectedEof, "the file is shorter than it should be")));
-        }
-        Ok(buffer.into())
+        self.open(path)?.read(range)
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn Source>, StoreError> {
+        let file = self.disk.open(&self.place("open", path)?).map_err(failed("open", path))?;
+        Ok(Arc::new(FolderSource { file, path: path.to_owned() }))
     }
 
     fn size(&self, path: &str) -> Result<u64, StoreError> {
@@ -135,6 +132,31 @@ impl Store for Folder {
             dir = above;
         }
         Ok(())
+    }
+}
+
+struct FolderSource {
+    file: Arc<dyn DiskFile>,
+    path: String,
+}
+
+impl Source for FolderSource {
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let failed = failed("read", &self.path);
+        let short = || io::Error::new(ErrorKind::UnexpectedEof, "the file is shorter than it should be");
+        let bytes =
+            usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other).map_err(&failed)?;
+        // Checked first when it is much, so that a lie about the range costs no memory.
+        if bytes > BUFFER_BYTES && range.end > self.file.len().map_err(&failed)? {
+            return Err(failed(short()));
+        }
+        let mut buffer = vec![0; bytes];
+        let read = read_full(&*self.file, &mut buffer, range.start).map_err(&failed)?;
+        if read < bytes { Err(failed(short())) } else { Ok(buffer.into()) }
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 }
 

@@ -28,6 +28,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// Opens a file for many reads.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn open(&self, path: &str) -> Result<Arc<dyn Source>, StoreError>;
     /// How many bytes a file has.
     ///
     /// # Errors
@@ -54,6 +59,17 @@ pub trait Sink: io::Write + Send {
     fn finish(self: Box<Self>) -> Result<u64, StoreError>;
 }
 
+/// An open file. One that is deleted meanwhile can be read on, or says that it is not there.
+pub trait Source: Send + Sync {
+    /// Bytes of the file; fewer than asked for is an error.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// Whether each read is a request over a network: few large ones are better then.
+    fn is_remote(&self) -> bool;
+}
+
 /// A file of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -78,25 +94,24 @@ pub struct StoreError {
 impl StoreError {
     /// Whether it may succeed later.
     pub fn is_retryable(&self) -> bool {
-        use io::ErrorKind::{
-            ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, QuotaExceeded, StorageFull, TimedOut,
-        };
-        matches!(
-            self.error.kind(),
-            StorageFull
-                | QuotaExceeded
-                | TimedOut
-                | ConnectionRefused
-                | ConnectionReset
-                | ConnectionAborted
-                | Interrupted
-        )
+        may_pass(self.error.kind())
     }
 
     /// Whether there is no such file.
     pub fn is_not_found(&self) -> bool {
         self.error.kind() == io::ErrorKind::NotFound
     }
+}
+
+/// Whether an error of this kind may be gone later.
+pub fn may_pass(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, QuotaExceeded, StorageFull, TimedOut,
+    };
+    matches!(
+        kind,
+        StorageFull | QuotaExceeded | TimedOut | ConnectionRefused | ConnectionReset | ConnectionAborted | Interrupted
+    )
 }
 
 /// Opens the store at a place: a folder, with or without `file://`.

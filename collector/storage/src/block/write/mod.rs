@@ -37,13 +37,15 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
+pub use spans::CHECKSUMS;
+
 use self::{checked::Checked, spans::SpansWriter};
 use super::{FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SPANS, Spec};
 use crate::{
     columns::{Resource, resources_batch},
     merge::{Counts, OrderError, locate, order, starts},
     schema::{self, Type, core},
-    store::{Sink, Store, StoreError},
+    store::{self, Sink, Store, StoreError},
 };
 
 /// How files are cut.
@@ -96,6 +98,19 @@ pub enum WriteError {
     /// Attributes are counted in 32 bits.
     #[error("more than 4 billion attributes at once")]
     TooMany,
+}
+
+impl WriteError {
+    /// Whether it may go better later.
+    pub fn is_retryable(&self) -> bool {
+        let of_sink = |error: &io::Error| store::may_pass(error.kind());
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Io(error) => of_sink(error),
+            Self::Parquet(ParquetError::External(error)) => error.downcast_ref().is_some_and(of_sink),
+            _ => false,
+        }
+    }
 }
 
 fn wrong(at: usize) -> WriteError {

@@ -1,92 +1,13 @@
-use std::{path::PathBuf, sync::Arc};
-
 use bytes::Bytes;
 use clew_common::{
-    ids::{Tenant, TraceId},
-    log::{SimDisk, Work},
-    otlp::record::{BatchKey, Codec, Head},
-    world::{Clock, Random, World},
+    ids::Tenant,
+    log::SimDisk,
+    otlp::record::{BatchKey, Codec},
 };
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
-use prost::Message;
 use uuid::Uuid;
 
-use crate::{Claim, DecodeError, Opened, Options, Storage, decode};
-
-const AGENT: Uuid = Uuid::from_bytes([7; 16]);
-
-fn options(max_memory_bytes: usize) -> Options {
-    Options {
-        data: PathBuf::from("/store"),
-        segment_bytes: 1 << 20,
-        max_wal_bytes: 64 << 20,
-        max_record_bytes: 1 << 20,
-        max_memory_bytes,
-    }
-}
-
-fn world(disk: &SimDisk) -> World {
-    World {
-        disk: Arc::new(disk.clone()),
-        work: Work::Inline,
-        clock: Clock::Tokio { epoch_ms: 1_000_000, zero: tokio::time::Instant::now() },
-        random: Random::seeded(1),
-    }
-}
-
-fn open(disk: &SimDisk, max_memory_bytes: usize) -> Opened {
-    Storage::open(options(max_memory_bytes), world(disk)).unwrap()
-}
-
-fn trace(number: u8) -> TraceId {
-    TraceId::new([number; 16]).unwrap()
-}
-
-/// An uncompressed batch with one span for each trace.
-fn batch(traces: &[u8], name: &str) -> Bytes {
-    let span = |number: &u8| Span {
-        trace_id: vec![*number; 16],
-        span_id: vec![*number; 8],
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let scope_spans = vec![ScopeSpans { spans: traces.iter().map(span).collect(), ..Default::default() }];
-    TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }.encode_to_vec().into()
-}
-
-async fn append(
-    storage: &Storage,
-    tenant: &str,
-    seq: u64,
-    traces: &[u8],
-    name: &str,
-) -> Result<(), crate::AppendError> {
-    let Claim::New(claimed) = storage.claim(BatchKey { agent: AGENT, seq }) else { panic!("batch {seq} is not new") };
-    let payload = batch(traces, name);
-    let raw_bytes = payload.len() as u32;
-    let decoded = decode(Codec::Identity, payload.clone(), raw_bytes, traces.len() as u32).unwrap();
-    let head = Head {
-        codec: Codec::Identity,
-        spans: traces.len() as u32,
-        raw_bytes,
-        accepted_ms: 1_000_000,
-        tenant: Tenant::new(tenant).unwrap(),
-        batch: Some(claimed.key()),
-        redelivery: false,
-        hashes: vec![u128::from(seq)],
-        marks: vec![],
-    };
-    storage.append(head, payload, decoded).await?;
-    claimed.durable();
-    Ok(())
-}
-
-/// The names of the spans of a trace, as a tenant sees them.
-fn find(storage: &Storage, tenant: &str, number: u8) -> Vec<String> {
-    let parts = storage.snapshot(&Tenant::new(tenant).unwrap()).trace(&trace(number));
-    let spans = parts.into_iter().flat_map(|part| TracesData::decode(part.unwrap()).unwrap().resource_spans);
-    spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).map(|span| span.name).collect()
-}
+use super::{AGENT, append, batch, find, open, trace};
+use crate::{Claim, DecodeError, decode::Decoder};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_appended_is_found_by_its_tenant_at_once_and_after_a_restart() {
@@ -159,39 +80,31 @@ async fn an_agent_that_had_nothing_stored_is_forgotten_when_it_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_memory_spans_are_read_from_the_wal() {
-    let disk = SimDisk::new();
-    let storage = open(&disk, 8 << 10).storage;
-    let long = "x".repeat(1000);
-    for seq in 1..=20 {
-        append(&storage, "a", seq, &[seq as u8], &long).await.unwrap();
-    }
-    assert!(storage.stats().memory.raw_bytes <= 4 << 10);
-    for number in 1..=20 {
-        assert_eq!(find(&storage, "a", number), std::slice::from_ref(&long), "trace {number}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_full_index_refuses_retryably() {
-    let storage = open(&SimDisk::new(), 400).storage;
+async fn a_full_memory_refuses_retryably_until_it_is_flushed() {
+    let storage = open(&SimDisk::new(), 64 << 10).storage;
     let mut refused = None;
-    for seq in 1..=20 {
+    for seq in 1..=200 {
         if let Err(error) = append(&storage, "a", seq, &[seq as u8], "x").await {
-            refused = Some(error);
+            refused = Some((seq, error));
             break;
         }
     }
-    let error = refused.expect("the index never filled");
-    assert!(error.is_retryable() && error.to_string().contains("200 bytes"), "{error}");
+    let (seq, error) = refused.expect("the memory never filled");
+    assert!(error.is_retryable() && error.to_string().contains("65536 bytes"), "{error}");
+    storage.flush().unwrap();
+    append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
 }
 
 #[test]
 fn a_batch_that_is_not_what_it_says_is_refused() {
+    let decoder = Decoder::default();
+    let decode = |codec, payload, raw_bytes, spans| {
+        decoder.decode(codec, payload, raw_bytes, spans).map(|decoded| decoded.count)
+    };
     let raw = batch(&[1, 2], "x");
     let size = raw.len() as u32;
     let packed = Bytes::from(zstd::bulk::compress(&raw, 1).unwrap());
-    assert_eq!(decode(Codec::Zstd, packed.clone(), size, 2).unwrap().raw, raw);
+    assert_eq!(decode(Codec::Zstd, packed.clone(), size, 2).unwrap(), 2);
     assert!(matches!(decode(Codec::Zstd, packed.clone(), size - 1, 2), Err(DecodeError::Compression { .. })));
     assert!(matches!(
         decode(Codec::Zstd, packed.slice(..packed.len() - 1), size, 2),

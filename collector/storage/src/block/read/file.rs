@@ -1,0 +1,166 @@
+//! `spans.parquet`: its footer, and pages whose checksums are looked at when they are read.
+
+use std::{io, sync::Arc};
+
+use bytes::{Buf, Bytes, buf::Reader};
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    errors::{ParquetError, Result as ParquetResult},
+    file::{
+        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+    },
+};
+
+use super::Why;
+use crate::{
+    block::{CHECKSUMS, File},
+    store::{Source, Store},
+};
+
+/// The file, open: its footer and page indexes are in memory.
+pub struct SpansFile {
+    source: Arc<dyn Source>,
+    length: u64,
+    /// Footer, page indexes and Arrow's schema.
+    pub metadata: ArrowReaderMetadata,
+    /// Where each page starts, and its checksum, in the order of the file.
+    checksums: Arc<[(u64, u32)]>,
+}
+
+impl SpansFile {
+    /// Opens the file at `path`, which is as the block's meta says.
+    pub fn open(store: &dyn Store, path: &str, said: &File) -> Result<Self, Why> {
+        let tail = said.tail.ok_or_else(|| Why::Columns("the meta does not say where its footer is".to_owned()))?;
+        let start = said.bytes.checked_sub(tail.bytes).ok_or(Why::Checksum("its footer is larger than it is"))?;
+        let source = store.open(path)?;
+        let bytes = source.read(start..said.bytes)?;
+        if crc32c::crc32c(&bytes) != tail.crc32c {
+            return Err(Why::Checksum("the checksum of its footer is wrong"));
+        }
+        let footer = Tail { bytes, start };
+        let metadata =
+            ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&footer)?;
+        let checksums = checksums(&metadata)?;
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
+        Ok(Self { source, length: said.bytes, metadata, checksums })
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.metadata.metadata().memory_size() + 16 * self.checksums.len()
+    }
+
+    /// For reading pages here and there.
+    pub fn pages(&self) -> Pages {
+        Pages { source: self.source.clone(), length: self.length, checksums: self.checksums.clone(), ahead: None }
+    }
+
+    /// For reading the pages of a row group, all of them.
+    pub fn group(&self, group: usize) -> Result<Pages, Why> {
+        let mut pages = self.pages();
+        if self.source.is_remote() {
+            let ranges = self.metadata.metadata().row_group(group).columns().iter().map(|column| column.byte_range());
+            let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
+            let end = ranges.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
+            pages.ahead = Some((start, self.source.read(start..end)?));
+        }
+        Ok(pages)
+    }
+}
+
+/// Where pages start, with their checksums from the file's metadata.
+fn checksums(metadata: &ParquetMetaData) -> Result<Arc<[(u64, u32)]>, Why> {
+    let listed = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    let listed = listed.filter(|entry| entry.key == CHECKSUMS).find_map(|entry| entry.value.as_deref());
+    let listed = listed.ok_or_else(|| Why::Columns(format!("it has no {CHECKSUMS}")))?;
+    let mut starts = Vec::new();
+    let indexes = metadata.offset_index().into_iter().flatten();
+    for (group, index) in metadata.row_groups().iter().zip(indexes) {
+        starts.extend(group.columns().iter().filter_map(|column| column.dictionary_page_offset()).map(|at| at as u64));
+        starts.extend(index.iter().flat_map(|index| index.page_locations()).map(|page| page.offset as u64));
+    }
+    starts.sort_unstable();
+    let (digits, rest) = listed.as_bytes().as_chunks::<8>();
+    if digits.len() != starts.len() || !rest.is_empty() {
+        return Err(Why::Columns(format!("it has {} pages and {} checksums", starts.len(), digits.len())));
+    }
+    let parse = |digits: &[u8; 8]| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
+    let all = starts.into_iter().zip(digits).map(|(start, digits)| Some((start, parse(digits)?)));
+    all.collect::<Option<_>>().ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))
+}
+
+/// Reads pages, and looks at their checksums.
+#[derive(Clone)]
+pub struct Pages {
+    source: Arc<dyn Source>,
+    length: u64,
+    checksums: Arc<[(u64, u32)]>,
+    /// What was read ahead, and where it starts.
+    ahead: Option<(u64, Bytes)>,
+}
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = Reader<Bytes>;
+
+    /// Not used: with page indexes, whole pages are asked for.
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Err(ParquetError::General(format!("nothing reads on from byte {start}")))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = match &self.ahead {
+            Some((first, ahead)) if start >= *first && start - first + length as u64 <= ahead.len() as u64 => {
+                let at = (start - first) as usize;
+                ahead.slice(at..at + length)
+            }
+            _ => {
+                self.source.read(start..start + length as u64).map_err(|error| ParquetError::External(error.into()))?
+            }
+        };
+        let page = self.checksums.binary_search_by_key(&start, |(start, _)| *start);
+        match page.map(|page| self.checksums[page].1) {
+            Ok(checksum) if checksum == crc32c::crc32c(&bytes) => Ok(bytes),
+            Ok(_) => Err(damaged(format!("the checksum of the page at byte {start} is wrong"))),
+            Err(_) => Err(damaged(format!("there is no page at byte {start}"))),
+        }
+    }
+}
+
+fn damaged(what: String) -> ParquetError {
+    ParquetError::External(io::Error::new(io::ErrorKind::InvalidData, what).into())
+}
+
+/// The end of a file.
+struct Tail {
+    bytes: Bytes,
+    start: u64,
+}
+
+impl Length for Tail {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Tail {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        let length = self.len().saturating_sub(start) as usize;
+        Ok(self.get_bytes(start, length)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let at = start.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let range = at.and_then(|at| Some(at..at.checked_add(length)?)).filter(|range| range.end <= self.bytes.len());
+        let range = range.ok_or_else(|| damaged(format!("byte {start} is not in the footer")))?;
+        Ok(self.bytes.slice(range))
+    }
+}

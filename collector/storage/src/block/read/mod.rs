@@ -1,0 +1,182 @@
+//! Reads blocks: a trace by its id, or everything in order.
+//!
+//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read, `lookup` finds a trace, `scan` goes
+//! through all spans, `memory` gives them the form that they have in memory.
+
+mod cache;
+mod file;
+mod lookup;
+mod memory;
+mod scan;
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use clew_common::ids::TraceId;
+use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
+
+use super::{FILTER, Filter, FilterError, META, Meta, MetaError, RESOURCES, SPANS};
+use crate::{
+    columns::{Resource, ViewError, resources_of},
+    store::{Store, StoreError},
+};
+
+pub use cache::Cache;
+use file::SpansFile;
+
+/// A block that can be read. What it is and which traces it has not is in memory, the rest is read when it is needed.
+pub struct Block {
+    store: Arc<dyn Store>,
+    path: String,
+    meta: Arc<Meta>,
+    filter: Filter,
+    cache: Arc<Cache>,
+}
+
+/// A block cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct BlockError {
+    /// The file.
+    pub path: String,
+    /// What is wrong with it.
+    pub why: Why,
+}
+
+/// What is wrong with a file of a block.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// The store does not give it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The meta cannot be used.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// The filter cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The bytes are not those that were written.
+    #[error("it is damaged: {0}")]
+    Checksum(&'static str),
+    /// It cannot be understood.
+    #[error("it is damaged: {0}")]
+    Parquet(#[from] ParquetError),
+    /// It does not have the columns that it should have.
+    #[error("it is damaged: {0}")]
+    Columns(String),
+}
+
+impl From<ViewError> for Why {
+    fn from(error: ViewError) -> Self {
+        Self::Columns(error.to_string())
+    }
+}
+
+impl BlockError {
+    /// Whether it may go better later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(&self.why, Why::Store(error) if error.is_retryable())
+    }
+
+    /// Whether the bytes are wrong: they will not get better.
+    pub fn is_damage(&self) -> bool {
+        !matches!(&self.why, Why::Store(_))
+    }
+}
+
+impl Block {
+    /// Opens the block in a folder of a store. Reads the meta and the filter.
+    ///
+    /// # Errors
+    /// When they cannot be read or are damaged.
+    pub fn open(store: Arc<dyn Store>, path: &str, cache: Arc<Cache>) -> Result<Self, BlockError> {
+        let whole = |name: &str| read_whole(&*store, &format!("{path}/{name}"));
+        let meta = Meta::from_bytes(&whole(META)?).map_err(|error| at(path, META, error))?;
+        let filter = Filter::from_bytes(whole(FILTER)?).map_err(|error| at(path, FILTER, error))?;
+        Ok(Self { store, path: path.to_owned(), meta: Arc::new(meta), filter, cache })
+    }
+
+    /// What it is.
+    pub fn meta(&self) -> &Arc<Meta> {
+        &self.meta
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// False: it has no span of the trace. True: it almost surely has.
+    pub fn may_hold(&self, trace: &TraceId) -> bool {
+        self.filter.may_hold(trace.as_bytes())
+    }
+
+    /// The spans of a trace as OTLP TracesData; None when there are none. Blocking.
+    ///
+    /// # Errors
+    /// When the files cannot be read or are damaged.
+    pub fn trace(&self, trace: &TraceId) -> Result<Option<Bytes>, BlockError> {
+        let file = self.spans()?;
+        let resources = self.resources()?;
+        lookup::trace(&file, trace, &resources).map_err(|error| at(&self.path, SPANS, error))
+    }
+
+    /// The resources of the spans, by id. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn resources(&self) -> Result<Arc<HashMap<u64, Resource>>, BlockError> {
+        self.cache.resources(self.meta.id, || self.read_resources())
+    }
+
+    fn read_resources(&self) -> Result<(HashMap<u64, Resource>, usize), BlockError> {
+        let path = format!("{}/{RESOURCES}", self.path);
+        let bytes = read_whole(&*self.store, &path)?;
+        let wrong = |why: Why| BlockError { path: path.clone(), why };
+        if self.meta.files.get(RESOURCES).is_none_or(|file| file.crc32c != crc32c::crc32c(&bytes)) {
+            return Err(wrong(Why::Checksum("its checksum is wrong")));
+        }
+        let size = bytes.len();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build);
+        let mut resources = HashMap::new();
+        for batch in reader.map_err(|error| wrong(error.into()))? {
+            let batch = batch.map_err(|error| wrong(ParquetError::from(error).into()))?;
+            let read = resources_of(&batch).map_err(|error| wrong(error.into()))?;
+            resources.extend(read.into_iter().map(|resource| (resource.id, resource)));
+        }
+        // About what it takes in memory: Parquet has it compressed.
+        Ok((resources, 8 * size))
+    }
+
+    /// All spans in memory form, in order of trace and start, about `rows` of them a batch. Traces may go on in the next
+    /// batch.
+    pub fn batches(&self, rows: usize) -> Box<dyn Iterator<Item = Result<RecordBatch, BlockError>> + Send> {
+        let path = self.path.clone();
+        match self.spans().and_then(|file| scan::Scan::start(&file, rows).map_err(|error| at(&path, SPANS, error))) {
+            Ok(scan) => Box::new(scan.map(move |batch| batch.map_err(|error| at(&path, SPANS, error)))),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {
+        self.cache.spans(self.meta.id, || {
+            let path = format!("{}/{SPANS}", self.path);
+            let opened = match self.meta.files.get(SPANS) {
+                Some(file) => SpansFile::open(&*self.store, &path, file),
+                None => Err(Why::Columns("the meta does not name it".to_owned())),
+            };
+            opened.map_err(|why| BlockError { path, why })
+        })
+    }
+}
+
+/// An error of a file in a block's folder.
+fn at(folder: &str, name: &str, why: impl Into<Why>) -> BlockError {
+    BlockError { path: format!("{folder}/{name}"), why: why.into() }
+}
+
+fn read_whole(store: &dyn Store, path: &str) -> Result<Bytes, BlockError> {
+    let read = store.size(path).and_then(|bytes| store.read(path, 0..bytes));
+    read.map_err(|error| BlockError { path: path.to_owned(), why: error.into() })
+}

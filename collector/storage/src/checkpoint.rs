@@ -1,0 +1,153 @@
+//! What has to be known of WAL records that are no longer there: which batches of agents they held, and which requests came
+//! over OTLP lately. Written before their segments go.
+
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clew_common::{
+    log::{Disk, read_whole, replace_whole},
+    ranges::SeqRanges,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+const VERSION: u32 = 1;
+
+/// The file. JSON, for people who look; replaced as a whole.
+pub struct File {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+/// What it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// What is durable of each agent's batches.
+    pub agents: Vec<(Uuid, SeqRanges)>,
+    /// Requests over OTLP: when they were accepted (Unix time in milliseconds), and their hash.
+    pub requests: Vec<(u64, u128)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    agents: Vec<StoredAgent>,
+    /// Hashes in hexadecimal: JSON's numbers are too small.
+    requests: Vec<(u64, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAgent {
+    id: Uuid,
+    /// First number, and the one after the last.
+    durable: Vec<(u64, u64)>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+impl File {
+    /// At this path.
+    pub fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
+        Self { disk, path: path.to_owned() }
+    }
+
+    /// Reads it; empty when there is none. A damaged one is set aside: batches that come again are then stored again, and
+    /// dropped as duplicates later.
+    ///
+    /// # Errors
+    /// Those of the disk; an unknown version.
+    pub fn read(&self) -> io::Result<Checkpoint> {
+        let bytes = match read_whole(&*self.disk, &self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checkpoint::default()),
+            read => read?,
+        };
+        // Read alone first: of another version, nothing else need be as this program knows it.
+        if let Ok(Version { version }) = serde_json::from_slice(&bytes)
+            && version != VERSION
+        {
+            return Err(io::Error::new(
+                ErrorKind::Unsupported,
+                format!("{} is of format version {version}, this program knows {VERSION}", self.path.display()),
+            ));
+        }
+        let parsed = serde_json::from_slice::<Stored>(&bytes).ok().and_then(Checkpoint::of);
+        if parsed.is_none() {
+            let aside = self.path.with_extension("damaged");
+            tracing::error!(kept_as = %aside.display(), "the checkpoint is damaged: batches that come again are stored again");
+            self.disk.rename(&self.path, &aside)?;
+        }
+        Ok(parsed.unwrap_or_default())
+    }
+
+    /// Replaces it, durably.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let agents = checkpoint.agents.iter().map(|(id, ranges)| {
+            let below = (ranges.upto() > 0).then_some((0, ranges.upto()));
+            let durable = below.into_iter().chain(ranges.above().map(|range| (range.start, range.end)));
+            StoredAgent { id: *id, durable: durable.collect() }
+        });
+        let requests = checkpoint.requests.iter().map(|(at_ms, hash)| (*at_ms, format!("{hash:032x}")));
+        let stored = Stored { version: VERSION, agents: agents.collect(), requests: requests.collect() };
+        replace_whole(&*self.disk, &self.path, &serde_json::to_vec(&stored)?)
+    }
+}
+
+impl Checkpoint {
+    fn of(stored: Stored) -> Option<Self> {
+        let agents = stored.agents.into_iter().map(|StoredAgent { id, durable }| {
+            let mut ranges = SeqRanges::default();
+            durable.into_iter().for_each(|(first, end)| ranges.insert_range(first..end));
+            (id, ranges)
+        });
+        let requests = stored.requests.into_iter();
+        let requests = requests.map(|(at_ms, hash)| Some((at_ms, u128::from_str_radix(&hash, 16).ok()?)));
+        Some(Self { agents: agents.collect(), requests: requests.collect::<Option<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clew_common::log::SimDisk;
+
+    use super::*;
+
+    fn file(disk: &SimDisk) -> File {
+        disk.create_dir_all(Path::new("/store")).unwrap();
+        File::new(Arc::new(disk.clone()), Path::new("/store/checkpoint"))
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was_written() {
+        let disk = SimDisk::new();
+        let mut ranges = SeqRanges::below(7);
+        ranges.insert_range(9..12);
+        let checkpoint = Checkpoint {
+            agents: vec![(Uuid::from_bytes([1; 16]), ranges), (Uuid::from_bytes([2; 16]), SeqRanges::default())],
+            requests: vec![(5, u128::MAX), (6, 0)],
+        };
+        assert_eq!(file(&disk).read().unwrap(), Checkpoint::default());
+        file(&disk).write(&checkpoint).unwrap();
+        assert_eq!(file(&disk).read().unwrap(), checkpoint);
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_set_aside_and_an_unknown_version_stops_the_start() {
+        let disk = SimDisk::new();
+        let path = Path::new("/store/checkpoint");
+        let file = file(&disk);
+        replace_whole(&disk, path, b"{\"version\":1,\"agents\":[],\"requests\":[[1,\"xyz\"]]}").unwrap();
+        assert_eq!(file.read().unwrap(), Checkpoint::default());
+        assert!(disk.open(&path.with_extension("damaged")).is_ok());
+        replace_whole(&disk, path, b"{\"version\":9}").unwrap();
+        assert_eq!(file.read().unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -1,0 +1,124 @@
+//! Merges small blocks into large ones, on a thread of its own, beside ingest.
+//!
+//! `pick` chooses, `streams` reads several blocks in step, `Compactor` writes their merge and puts it in their place. The
+//! blocks that were merged stay on the store for a while, for the queries that read them: `sweep` deletes them later. A
+//! crash leaves all data once at every point: the merged block's meta, written last, names the blocks that it replaces.
+
+mod pick;
+mod streams;
+
+use std::sync::Arc;
+
+use clew_common::{ids::Tenant, world::World};
+
+use crate::{
+    block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
+    compact::{
+        pick::{Candidate, Job},
+        streams::Streams,
+    },
+    contents::{Blocks, Contents},
+    store::Store,
+    sweep::Sweeper,
+};
+
+/// Rows of all inputs together that are in memory at a time, about.
+const WINDOW_ROWS: usize = 160_000;
+
+/// Merges blocks.
+#[derive(Clone)]
+pub struct Compactor {
+    /// What can be found.
+    pub contents: Arc<Contents>,
+    /// Where blocks live.
+    pub store: Arc<dyn Store>,
+    /// For reading the merged ones.
+    pub cache: Arc<Cache>,
+    /// Deletes what was merged.
+    pub sweeper: Sweeper,
+    /// Time and chance.
+    pub world: World,
+}
+
+/// Why blocks could not be merged. They stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactError {
+    /// An input cannot be read.
+    #[error("cannot read a block to merge it: {0}")]
+    Read(#[from] BlockError),
+    /// The output cannot be written.
+    #[error("cannot write the merged block: {0}")]
+    Write(#[from] WriteError),
+    /// The process stops.
+    #[error("the process stops")]
+    Stopped,
+}
+
+impl Compactor {
+    /// Merges once, if there is something to merge; says whether there was. Blocking. `pause` is called between windows.
+    ///
+    /// # Errors
+    /// When a block cannot be read or written, and when `pause` says so.
+    pub fn step(&self, mut pause: impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
+        let today = self.world.clock.unix_ms() / DAY_MS;
+        for (tenant, blocks) in self.contents.blocks() {
+            if let Some(job) = pick::pick(&candidates(&blocks), today) {
+                self.merge(&tenant, &blocks, &job, &mut pause)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn merge(
+        &self,
+        tenant: &Tenant,
+        blocks: &Blocks,
+        job: &Job,
+        pause: &mut impl FnMut() -> Result<(), CompactError>,
+    ) -> Result<(), CompactError> {
+        let started = std::time::Instant::now();
+        let inputs: Vec<_> = blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id)).collect();
+        let rows = WINDOW_ROWS / inputs.len().max(1);
+        let metas = || inputs.iter().map(|block| &**block.meta());
+        let spec = Spec {
+            id: self.world.random.uuid(self.world.clock),
+            tenant: tenant.clone(),
+            level: job.level,
+            // The age of the data, not of the file.
+            created_ms: metas().map(|meta| meta.created_ms).max().unwrap_or_default(),
+            wal: WalRange::union(metas().flat_map(|meta| &meta.wal)),
+            // Also those that were replaced before: their files may outlive the blocks that say so.
+            replaces: metas().flat_map(|meta| meta.replaces.iter().copied().chain([meta.id])).collect(),
+            may_duplicate: metas().any(|meta| meta.may_duplicate),
+        };
+        let path = spec.path();
+        let mut writer = BlockWriter::create(self.store.clone(), spec, metas())?;
+        let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)))?;
+        while let Some(window) = streams.next()? {
+            writer.write(&window)?;
+            pause()?;
+        }
+        let mut resources = std::collections::HashMap::new();
+        for block in &inputs {
+            resources.extend(block.resources()?.iter().map(|(id, resource)| (*id, resource.clone())));
+        }
+        let meta = writer.finish(resources.values())?;
+        let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
+        let took_ms = started.elapsed().as_millis() as u64;
+        tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans = meta.spans, took_ms, "merged blocks");
+        self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
+        self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
+        Ok(())
+    }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+fn candidates(blocks: &Blocks) -> Vec<Candidate> {
+    let of = |block: &Arc<Block>| {
+        let meta = block.meta();
+        Candidate { id: meta.id, day: meta.created_ms / DAY_MS, level: meta.level, spans: meta.spans }
+    };
+    blocks.whole.iter().map(of).collect()
+}

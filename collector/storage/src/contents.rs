@@ -1,0 +1,162 @@
+//! What can be found at one instant: the generations in memory and the blocks of each tenant, behind one lock. Spans move
+//! from memory into a block, and from blocks into another one, in one step that no reader sees half of.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use clew_common::ids::Tenant;
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::{
+    block::{Block, BlockError},
+    columns::Spans,
+    memtable::{Generation, Table},
+};
+
+/// Blocks of a tenant, and those that cannot be read.
+#[derive(Clone, Default)]
+pub struct Blocks {
+    /// Those that can be read, in the order of their ids: oldest first.
+    pub whole: Vec<Arc<Block>>,
+    /// Those that cannot: where, and why. Answers are partial while there are any.
+    pub damaged: Vec<(String, Arc<BlockError>)>,
+}
+
+/// What can be found. Everybody's way to it is this one lock, held for moves in memory only.
+pub struct Contents {
+    state: RwLock<State>,
+    /// Appends on their way into the WAL: for each the lowest number that its record can get.
+    coming: Mutex<Coming>,
+}
+
+#[derive(Default)]
+struct Coming {
+    next: u64,
+    lowest: BTreeMap<u64, u64>,
+}
+
+struct State {
+    active: Arc<Generation>,
+    /// Oldest first.
+    sealed: Vec<Arc<Generation>>,
+    blocks: HashMap<Tenant, Arc<Blocks>>,
+}
+
+/// An append on its way into the WAL.
+pub struct Ticket {
+    contents: Arc<Contents>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.contents.coming.lock().lowest.remove(&self.number);
+    }
+}
+
+/// A tenant's share of an instant.
+pub struct Instant {
+    /// Tables in memory, each with how many of its batches count; oldest first.
+    pub tables: Vec<(Arc<Table>, usize)>,
+    /// What is in blocks.
+    pub blocks: Arc<Blocks>,
+}
+
+impl Contents {
+    /// With these blocks, and nothing in memory.
+    pub fn new(blocks: HashMap<Tenant, Blocks>) -> Self {
+        let blocks = blocks.into_iter().map(|(tenant, blocks)| (tenant, Arc::new(blocks))).collect();
+        Self {
+            state: RwLock::new(State { active: Arc::new(Generation::begin()), sealed: Vec::new(), blocks }),
+            coming: Mutex::default(),
+        }
+    }
+
+    /// Announces an append, whose record will get the number `lowest` or a higher one.
+    pub fn announce(self: &Arc<Self>, lowest: u64) -> Ticket {
+        let mut coming = self.coming.lock();
+        let number = coming.next;
+        coming.next += 1;
+        coming.lowest.insert(number, lowest);
+        Ticket { contents: self.clone(), number }
+    }
+
+    /// Publishes the spans of a WAL record. `noted` runs in the same step: what it does is done for every record of a
+    /// sealed generation.
+    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, spans: Spans, noted: impl FnOnce()) {
+        let state = self.state.read();
+        state.active.publish(tenant, seq, redelivery, spans);
+        noted();
+    }
+
+    /// The active generation.
+    pub fn active(&self) -> Arc<Generation> {
+        self.state.read().active.clone()
+    }
+
+    /// Bytes and batches of all generations.
+    pub fn memory(&self) -> (usize, usize) {
+        let state = self.state.read();
+        let all = || state.sealed.iter().chain([&state.active]);
+        (all().map(|generation| generation.bytes()).sum(), all().map(|generation| generation.batches()).sum())
+    }
+
+    /// Ends the active generation, unless it is empty.
+    pub fn seal(&self) {
+        let mut state = self.state.write();
+        if state.active.batches() > 0 {
+            let sealed = std::mem::replace(&mut state.active, Arc::new(Generation::begin()));
+            state.sealed.push(sealed);
+        }
+    }
+
+    /// The oldest sealed generation.
+    pub fn oldest_sealed(&self) -> Option<Arc<Generation>> {
+        self.state.read().sealed.first().cloned()
+    }
+
+    /// A tenant's batches of a sealed generation have become this block.
+    pub fn flushed(&self, generation: &Arc<Generation>, tenant: &Tenant, block: Arc<Block>) {
+        let mut state = self.state.write();
+        if generation.remove(tenant) {
+            state.sealed.retain(|sealed| !Arc::ptr_eq(sealed, generation));
+        }
+        Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).whole.push(block);
+    }
+
+    /// A tenant's blocks with these ids are gone, and `by` is there in their place.
+    pub fn replace(&self, tenant: &Tenant, gone: &[Uuid], by: Option<Arc<Block>>) {
+        let mut state = self.state.write();
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.whole.retain(|block| !gone.contains(&block.meta().id));
+        blocks.whole.extend(by);
+        blocks.whole.sort_by_key(|block| block.meta().id);
+    }
+
+    /// This instant, for a tenant.
+    pub fn instant(&self, tenant: &Tenant) -> Instant {
+        let state = self.state.read();
+        let tables = state.sealed.iter().chain([&state.active]).filter_map(|generation| generation.table(tenant));
+        let tables = tables.map(|table| {
+            let upto = table.len();
+            (table, upto)
+        });
+        Instant { tables: tables.collect(), blocks: state.blocks.get(tenant).cloned().unwrap_or_default() }
+    }
+
+    /// All tenants with their blocks.
+    pub fn blocks(&self) -> Vec<(Tenant, Arc<Blocks>)> {
+        self.state.read().blocks.iter().map(|(tenant, blocks)| (tenant.clone(), blocks.clone())).collect()
+    }
+
+    /// The lowest number of a WAL record that is not, or may not be, in a block; `committed` when all are.
+    pub fn first_needed(&self, committed: u64) -> u64 {
+        let state = self.state.write();
+        let coming = self.coming.lock();
+        let memory = state.sealed.iter().chain([&state.active]).filter_map(|generation| generation.first_seq());
+        memory.chain(coming.lowest.values().copied()).fold(committed, u64::min)
+    }
+}

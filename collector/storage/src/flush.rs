@@ -1,0 +1,75 @@
+//! Turns a sealed generation into blocks, one for each tenant.
+
+use std::sync::Arc;
+
+use clew_common::{ids::Tenant, world::World};
+use uuid::Uuid;
+
+use crate::{
+    block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
+    contents::Contents,
+    memtable::{Generation, Table},
+    store::Store,
+};
+
+/// Where blocks go.
+#[derive(Clone)]
+pub struct Flusher {
+    /// What can be found.
+    pub contents: Arc<Contents>,
+    /// Where blocks live.
+    pub store: Arc<dyn Store>,
+    /// For reading them.
+    pub cache: Arc<Cache>,
+    /// Whose WAL the spans come from.
+    pub collector: Uuid,
+    /// Time and chance, for ids.
+    pub world: World,
+}
+
+/// Why a generation could not be made into blocks. It stays in memory, and in the WAL.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// A block cannot be written.
+    #[error("cannot write a block: {0}")]
+    Write(#[from] WriteError),
+    /// It cannot be read back.
+    #[error("cannot read the block that was just written: {0}")]
+    Read(#[from] BlockError),
+}
+
+impl Flusher {
+    /// Flushes the oldest sealed generation; says whether there was one. Blocking. Each tenant's spans move into its block
+    /// in one step, so that after an error the rest can be tried again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn flush_oldest(&self) -> Result<bool, FlushError> {
+        let Some(generation) = self.contents.oldest_sealed() else { return Ok(false) };
+        for (tenant, table) in generation.tables() {
+            self.flush(&generation, &tenant, &table)?;
+        }
+        Ok(true)
+    }
+
+    fn flush(&self, generation: &Arc<Generation>, tenant: &Tenant, table: &Table) -> Result<(), FlushError> {
+        let started = std::time::Instant::now();
+        let inputs: Vec<_> = table.batches(usize::MAX).iter().map(|batch| batch.columns().clone()).collect();
+        let created_ms = self.world.clock.unix_ms();
+        let spec = Spec {
+            id: self.world.random.uuid(self.world.clock),
+            tenant: tenant.clone(),
+            level: 0,
+            created_ms,
+            wal: vec![WalRange::of(self.collector, &table.seqs())],
+            replaces: Vec::new(),
+            may_duplicate: table.may_duplicate(),
+        };
+        let path = spec.path();
+        let meta = BlockWriter::write_all(self.store.clone(), spec, &inputs, &table.resources())?;
+        let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
+        tracing::debug!(%tenant, path, spans = meta.spans, took_ms = started.elapsed().as_millis() as u64, "wrote a block");
+        self.contents.flushed(generation, tenant, Arc::new(block));
+        Ok(())
+    }
+}

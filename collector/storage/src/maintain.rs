@@ -1,0 +1,129 @@
+//! What goes on by itself: spans become blocks, small blocks become large ones, old ones go.
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
+
+use clew_common::{log::Work, shutdown::Drain};
+
+use crate::{
+    compact::CompactError,
+    flush::FlushError,
+    retention::{self, SteadyClock},
+    storage::Inner,
+};
+
+/// How often to look whether spans are old enough for a block, and whether there is something to merge.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often to look for blocks that are too old, or are to be deleted.
+const SWEEP: Duration = Duration::from_secs(10);
+/// The pause after something that may go better later.
+const RETRY: Duration = Duration::from_secs(2);
+/// Under load spans gather for so long, up to a quarter of the memory: larger blocks are merged less often.
+const GATHER: Duration = Duration::from_secs(10);
+
+/// Why the store's own work had to stop. What was acked is in the WAL.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintainError {
+    /// Spans cannot become blocks.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
+    /// The checkpoint cannot be written.
+    #[error("cannot write the checkpoint: {0}")]
+    Checkpoint(std::io::Error),
+}
+
+impl MaintainError {
+    /// Whether it may go better later.
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Flush(FlushError::Write(error)) => error.is_retryable(),
+            Self::Flush(FlushError::Read(error)) => error.is_retryable(),
+            Self::Checkpoint(error) => error.kind() == ErrorKind::StorageFull,
+        }
+    }
+}
+
+/// Runs until `drain` begins.
+///
+/// # Errors
+/// When the disk fails.
+pub async fn run(inner: Arc<Inner>, drain: Drain) -> Result<(), MaintainError> {
+    tokio::select! {
+        biased;
+        () = drain.begun() => Ok(()),
+        error = flush(&inner) => Err(error),
+        () = compact(&inner, &drain) => Ok(()),
+        () = expire(&inner) => Ok(()),
+    }
+}
+
+async fn flush(inner: &Arc<Inner>) -> MaintainError {
+    loop {
+        tokio::select! {
+            biased;
+            () = inner.grown.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if is_due(inner) {
+            inner.contents.seal();
+        }
+        let work = inner.clone();
+        match inner.world.work.run(move || work.flush()).await {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "spans stay in memory and in the WAL for now");
+                tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+fn is_due(inner: &Inner) -> bool {
+    let active = inner.contents.active();
+    let (bytes, age, options) = (active.bytes(), active.age(), &inner.options);
+    let gathered = age >= GATHER || bytes >= options.max_memory_bytes / 4;
+    age >= options.flush_age || bytes >= options.flush_bytes && gathered
+}
+
+async fn compact(inner: &Arc<Inner>, drain: &Drain) {
+    loop {
+        let (compactor, drain, work) = (inner.compactor.clone(), drain.clone(), inner.world.work);
+        let merged = inner.world.work.run(move || {
+            compactor.step(|| match drain.is_begun() {
+                true => Err(CompactError::Stopped),
+                false => Ok(()),
+            })
+        });
+        match merged.await {
+            Ok(true) if work == Work::Threads => {}
+            Ok(_) => tokio::time::sleep(LOOK).await,
+            // `run` ends with the drain.
+            Err(CompactError::Stopped) => std::future::pending().await,
+            Err(error) => {
+                tracing::warn!(%error, "blocks are not merged for now");
+                tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
+            }
+        }
+    }
+}
+
+async fn expire(inner: &Arc<Inner>) {
+    let newest = inner
+        .contents
+        .blocks()
+        .iter()
+        .flat_map(|(_, blocks)| blocks.whole.iter())
+        .map(|block| block.meta().created_ms)
+        .max();
+    let mut clock = SteadyClock::start(inner.world.clock, newest);
+    loop {
+        let (work, now_ms) = (inner.clone(), clock.now_ms());
+        let sweeping = inner.world.work.run(move || {
+            let gone = retention::expire(&work.contents, work.options.retention, now_ms);
+            work.compactor.sweeper.later(gone);
+            work.compactor.sweeper.sweep()
+        });
+        sweeping.await;
+        tokio::time::sleep(SWEEP).await;
+    }
+}

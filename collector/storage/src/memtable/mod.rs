@@ -1,0 +1,97 @@
+//! What is acked and not yet in a block: generations of batches, findable by trace id.
+//!
+//! Batches are published into the active generation. Once that is large or old enough it is sealed and a new one begins;
+//! a sealed one goes when its blocks are committed. Both happen under the lock of `contents`.
+
+mod table;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use clew_common::ids::Tenant;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+pub use table::Table;
+
+use crate::columns::Spans;
+
+/// The batches that will become blocks together.
+pub struct Generation {
+    tables: RwLock<HashMap<Tenant, Arc<Table>>>,
+    bytes: AtomicUsize,
+    batches: AtomicUsize,
+    /// The lowest number of a WAL record in it.
+    first_seq: Mutex<Option<u64>>,
+    begun: Instant,
+}
+
+impl Generation {
+    /// An empty one.
+    pub fn begin() -> Self {
+        Self {
+            tables: RwLock::default(),
+            bytes: AtomicUsize::new(0),
+            batches: AtomicUsize::new(0),
+            first_seq: Mutex::new(None),
+            begun: Instant::now(),
+        }
+    }
+
+    /// A tenant's batches; None when it has none.
+    pub fn table(&self, tenant: &Tenant) -> Option<Arc<Table>> {
+        self.tables.read().get(tenant).cloned()
+    }
+
+    /// All tenants' batches.
+    pub fn tables(&self) -> Vec<(Tenant, Arc<Table>)> {
+        self.tables.read().iter().map(|(tenant, table)| (tenant.clone(), table.clone())).collect()
+    }
+
+    /// Publishes the spans of the WAL record `seq`: from now on they can be found.
+    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, spans: Spans) {
+        let table =
+            self.table(tenant).unwrap_or_else(|| self.tables.write().entry(tenant.clone()).or_default().clone());
+        let grown = table.insert(seq, redelivery, spans);
+        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        let mut first = self.first_seq.lock();
+        *first = Some(first.map_or(seq, |first| first.min(seq)));
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many batches.
+    pub fn batches(&self) -> usize {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// The lowest number of a WAL record in it; None when it is empty.
+    pub fn first_seq(&self) -> Option<u64> {
+        *self.first_seq.lock()
+    }
+
+    /// How long ago it was begun.
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Takes a tenant's batches out: they are in a block. Says whether none are left of any tenant.
+    pub fn remove(&self, tenant: &Tenant) -> bool {
+        let mut tables = self.tables.write();
+        if let Some(table) = tables.remove(tenant) {
+            self.bytes.fetch_sub(table.bytes(), Ordering::Relaxed);
+            self.batches.fetch_sub(table.len(), Ordering::Relaxed);
+        }
+        tables.is_empty()
+    }
+}

@@ -1,0 +1,172 @@
+//! One tenant's batches of a generation.
+
+use std::collections::HashMap;
+
+use arrow_array::{FixedSizeBinaryArray, RecordBatch, cast::AsArray};
+use clew_common::{ids::TraceId, ranges::SeqRanges};
+use parking_lot::RwLock;
+
+use crate::{
+    columns::{Resource, Spans},
+    schema::core,
+};
+
+/// A batch of spans in memory. Never changes.
+#[derive(Clone)]
+pub struct Batch(RecordBatch);
+
+impl Batch {
+    /// Its columns, in memory form.
+    pub fn columns(&self) -> &RecordBatch {
+        &self.0
+    }
+
+    /// The rows of a trace.
+    pub fn rows_of(&self, trace: &TraceId) -> Vec<usize> {
+        let Some(ids) = self.trace_ids() else { return Vec::new() };
+        ids.value_data()
+            .chunks_exact(16)
+            .enumerate()
+            .filter(|(_, id)| id == trace.as_bytes())
+            .map(|(row, _)| row)
+            .collect()
+    }
+
+    fn trace_ids(&self) -> Option<&FixedSizeBinaryArray> {
+        self.0.column(core::TRACE_ID).as_fixed_size_binary_opt()
+    }
+}
+
+/// One tenant's batches. Readers look at those that were there when they came: `len`.
+#[derive(Default)]
+pub struct Table {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    batches: Vec<Batch>,
+    resources: HashMap<u64, Resource>,
+    /// First and last link of the chain of a trace's batches.
+    traces: hashbrown::HashMap<[u8; 16], Chain>,
+    links: Vec<Link>,
+    seqs: SeqRanges,
+    may_duplicate: bool,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+/// A batch that holds spans of a trace, and where the next one of that trace is.
+#[derive(Clone, Copy)]
+struct Link {
+    batch: u32,
+    next: u32,
+}
+
+const END: u32 = u32::MAX;
+/// What a trace and a link cost in the index.
+const TRACE_BYTES: usize = 40;
+const LINK_BYTES: usize = 8;
+
+impl Table {
+    /// Adds the spans of the WAL record `seq`; returns by how many bytes the table grew, about.
+    pub fn insert(&self, seq: u64, redelivery: bool, spans: Spans) -> usize {
+        let Spans { batch, resources } = spans;
+        let mut grown = batch.get_array_memory_size();
+        let batch = Batch(batch);
+        let mut inner = self.inner.write();
+        let inner = &mut *inner;
+        inner.seqs.insert(seq);
+        inner.may_duplicate |= redelivery;
+        for resource in resources {
+            inner.resources.entry(resource.id).or_insert_with(|| {
+                grown += resource.message.as_ref().map_or(0, |message| message.len()) + 96;
+                resource
+            });
+        }
+        let number = inner.batches.len() as u32;
+        let mut before: Option<[u8; 16]> = None;
+        for id in batch.trace_ids().into_iter().flat_map(|ids| ids.value_data().as_chunks::<16>().0) {
+            if before == Some(*id) {
+                continue;
+            }
+            before = Some(*id);
+            let link = inner.links.len() as u32;
+            match inner.traces.entry(*id) {
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(Chain { first: link, last: link });
+                    grown += TRACE_BYTES;
+                }
+                hashbrown::hash_map::Entry::Occupied(mut entry) => {
+                    let last = &mut inner.links[entry.get().last as usize];
+                    if last.batch == number {
+                        continue;
+                    }
+                    last.next = link;
+                    entry.get_mut().last = link;
+                }
+            }
+            inner.links.push(Link { batch: number, next: END });
+            grown += LINK_BYTES;
+        }
+        inner.batches.push(batch);
+        inner.bytes += grown;
+        grown
+    }
+
+    /// How many batches there are now: a reader that looks no further sees one consistent instant.
+    pub fn len(&self) -> usize {
+        self.inner.read().batches.len()
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.inner.read().bytes
+    }
+
+    /// The batches below `upto` that hold spans of a trace.
+    pub fn find(&self, trace: &TraceId, upto: usize) -> Vec<Batch> {
+        let inner = self.inner.read();
+        let mut found = Vec::new();
+        let mut at = inner.traces.get(trace.as_bytes()).map_or(END, |chain| chain.first);
+        while let Some(link) = inner.links.get(at as usize) {
+            if link.batch as usize >= upto {
+                break;
+            }
+            found.push(inner.batches[link.batch as usize].clone());
+            at = link.next;
+        }
+        found
+    }
+
+    /// The batches below `upto`.
+    pub fn batches(&self, upto: usize) -> Vec<Batch> {
+        let inner = self.inner.read();
+        inner.batches[..upto.min(inner.batches.len())].to_vec()
+    }
+
+    /// A resource of one of the batches.
+    pub fn resource(&self, id: u64) -> Option<Resource> {
+        self.inner.read().resources.get(&id).cloned()
+    }
+
+    /// All resources of the batches.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.inner.read().resources.values().cloned().collect()
+    }
+
+    /// The numbers of the WAL records that the batches came from.
+    pub fn seqs(&self) -> SeqRanges {
+        self.inner.read().seqs.clone()
+    }
+
+    /// Whether another collector may hold some of the batches too.
+    pub fn may_duplicate(&self) -> bool {
+        self.inner.read().may_duplicate
+    }
+}

@@ -1,0 +1,105 @@
+//! Reads the WAL at start: what is in no block yet goes back into memory.
+
+use std::{collections::HashMap, sync::mpsc};
+
+use bytes::Bytes;
+use clew_common::{
+    ids::Tenant,
+    log::{Entry, Work},
+    otlp::record::{Head, HeadError, SPANS},
+    ranges::SeqRanges,
+};
+
+use crate::{
+    decode::Decoded,
+    storage::{Inner, OpenError},
+};
+
+/// Read at a time.
+const READ_BYTES: usize = 4 << 20;
+/// Records that wait for a decoder, for each of them.
+const WAITING: usize = 4;
+
+/// What the blocks of a store hold of its WAL: of each tenant, since each has blocks of its own.
+pub type InBlocks = HashMap<Tenant, SeqRanges>;
+
+/// A record that has to go into memory.
+struct Wanted {
+    seq: u64,
+    head: Head,
+    spans: Bytes,
+}
+
+/// Replays the WAL; gives the number of spans that went into memory.
+///
+/// # Errors
+/// When the WAL cannot be read, or a record is of an unknown version.
+pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
+    if inner.world.work == Work::Inline {
+        let mut spans = 0;
+        read(inner, stored, recently_ms, |wanted| spans += publish(inner, wanted))?;
+        return Ok(spans);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let (to_decoders, decoders): (Vec<_>, Vec<_>) = (0..threads)
+            .map(|_| {
+                let (sender, wanted) = mpsc::sync_channel::<Wanted>(WAITING);
+                (sender, scope.spawn(move || wanted.into_iter().map(|wanted| publish(inner, wanted)).sum::<u64>()))
+            })
+            .unzip();
+        let mut next = 0;
+        let outcome = read(inner, stored, recently_ms, |wanted| {
+            next = (next + 1) % to_decoders.len();
+            // A decoder that is gone has panicked: joining it says so.
+            let _ = to_decoders[next].send(wanted);
+        });
+        drop(to_decoders);
+        let spans =
+            decoders.into_iter().map(|decoder| decoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let spans = spans.sum();
+        outcome.map(|()| spans)
+    })
+}
+
+fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
+    let mut cursor = inner.reader.cursor(inner.reader.first_seq());
+    loop {
+        let entries = inner.reader.next(&mut cursor, READ_BYTES)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for Entry { seq, payload, .. } in entries.into_iter().filter(|entry| entry.kind == SPANS) {
+            let (head, spans_at) = match Head::decode(&payload) {
+                Ok(decoded) => decoded,
+                Err(error @ HeadError::Version(_)) => return Err(OpenError::Record { seq, error }),
+                Err(error) => {
+                    inner.left_out(seq, &error);
+                    continue;
+                }
+            };
+            if let Some(batch) = head.batch {
+                inner.batches.note(batch);
+            }
+            if head.accepted_ms >= recently_ms {
+                inner.recent.lock().extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
+            }
+            if !stored.get(&head.tenant).is_some_and(|stored| stored.contains(seq)) {
+                want(Wanted { seq, head, spans: payload.slice(spans_at..) });
+            }
+        }
+    }
+}
+
+fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {
+    match inner.decoder.decode(head.codec, spans, head.raw_bytes, head.spans) {
+        Ok(Decoded { spans, count, .. }) => {
+            inner.contents.publish(&head.tenant, seq, head.redelivery, spans, || ());
+            count.into()
+        }
+        Err(error) => {
+            inner.left_out(seq, &error);
+            0
+        }
+    }
+}

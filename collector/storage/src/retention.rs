@@ -1,0 +1,99 @@
+//! Takes away blocks that are too old, or too many for their tenant.
+//!
+//! A block's age is that of its flush, never that of its spans: a span may say any time. The clock that ages are reckoned with
+//! is not believed after a jump until it has gone on steadily for a day: until then nothing is too old.
+
+use std::{sync::Arc, time::Duration};
+
+use clew_common::world::Clock;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::contents::{Blocks, Contents};
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks older than this go; None to keep them.
+    pub max_age: Option<Duration>,
+    /// The oldest go while a tenant's blocks have more bytes; None to keep them.
+    pub max_bytes: Option<u64>,
+}
+
+/// Believes a clock that goes steadily.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    clock: Clock,
+    /// The reading that is believed, and when it was taken.
+    read: (u64, Instant),
+    /// Not before this.
+    believed_from: Instant,
+}
+
+/// A clock may drift, and be set right, by so much between two looks.
+const JUMP: Duration = Duration::from_secs(3600);
+/// How long it has to go steadily after a jump.
+const STEADY: Duration = Duration::from_secs(24 * 3600);
+/// A process that was away for longer cannot tell this from a jump.
+const AWAY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl SteadyClock {
+    /// `last_known_ms` is a time that was seen before the process started, such as that of the newest block.
+    pub fn start(clock: Clock, last_known_ms: Option<u64>) -> Self {
+        let (now_ms, now) = (clock.unix_ms(), Instant::now());
+        let away = last_known_ms.map_or(0, |known| now_ms.abs_diff(known));
+        let jumped = away > AWAY.as_millis() as u64;
+        if jumped {
+            tracing::warn!(
+                away_days = away / 86_400_000,
+                "the clock is far from the newest block's time: nothing is deleted for its age for a day"
+            );
+        }
+        Self { clock, read: (now_ms, now), believed_from: if jumped { now + STEADY } else { now } }
+    }
+
+    /// The time, Unix in milliseconds; None while it is not believed. To be called at least every few minutes.
+    pub fn now_ms(&mut self) -> Option<u64> {
+        let (now_ms, now) = (self.clock.unix_ms(), Instant::now());
+        let (then_ms, then) = self.read;
+        let expected_ms = then_ms + (now - then).as_millis() as u64;
+        if now_ms.abs_diff(expected_ms) > JUMP.as_millis() as u64 {
+            tracing::warn!(now_ms, expected_ms, "the clock has jumped: nothing is deleted for its age for a day");
+            self.believed_from = now + STEADY;
+        }
+        self.read = (now_ms, now);
+        (now >= self.believed_from).then_some(now_ms)
+    }
+}
+
+/// Takes blocks out of `contents` that the limits do not allow; gives their folders, to be deleted.
+pub fn expire(contents: &Contents, limits: Limits, now_ms: Option<u64>) -> Vec<String> {
+    let mut gone = Vec::new();
+    for (tenant, blocks) in contents.blocks() {
+        let ids = expired(&blocks, limits, now_ms);
+        if ids.is_empty() {
+            continue;
+        }
+        tracing::info!(%tenant, blocks = ids.len(), "blocks are older or larger than what is kept");
+        let folders = blocks.whole.iter().filter(|block| ids.contains(&block.meta().id));
+        gone.extend(folders.map(|block| block.path().to_owned()));
+        contents.replace(&tenant, &ids, None);
+    }
+    gone
+}
+
+fn expired(blocks: &Blocks, limits: Limits, now_ms: Option<u64>) -> Vec<Uuid> {
+    let mut ages: Vec<_> = blocks.whole.iter().map(|block| block.meta()).collect();
+    ages.sort_by_key(|meta| (meta.created_ms, meta.id));
+    let mut bytes: u64 = ages.iter().map(|meta| meta.bytes()).sum();
+    let oldest_ms = match (now_ms, limits.max_age) {
+        (Some(now_ms), Some(max_age)) => now_ms.saturating_sub(max_age.as_millis() as u64),
+        _ => 0,
+    };
+    let goes = |meta: &&&Arc<crate::block::Meta>| {
+        let too_many = limits.max_bytes.is_some_and(|max_bytes| bytes > max_bytes);
+        bytes -= meta.bytes();
+        too_many || meta.created_ms < oldest_ms
+    };
+    ages.iter().take_while(goes).map(|meta| meta.id).collect()
+}
