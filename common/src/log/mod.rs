@@ -39,6 +39,7 @@ pub use error::{AppendError, Failure, OpenError, ReadError};
 pub use reader::{Cursor, Reader};
 pub use real::RealDisk;
 pub use recover::Recovery;
+pub use segment::{HEAD_BYTES as RECORD_HEAD_BYTES, Head as RecordHead, record_head};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::SimDisk;
 pub use stats::Stats;

@@ -6,7 +6,7 @@ use crc32c::{crc32c, crc32c_append};
 pub(super) const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 24;
 /// A record's bytes before its payload.
-pub(super) const HEAD_BYTES: usize = 17;
+pub const HEAD_BYTES: usize = 17;
 pub(super) const SEAL_BYTES: usize = 40;
 
 const MAGIC: &[u8; 8] = b"CLEWSEGM";
@@ -64,40 +64,43 @@ pub(super) fn check_header(bytes: &[u8], base: u64) -> Header {
 
 /// A record's first bytes, taken at their word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub struct Head {
     length: u32,
     crc: u32,
-    pub(super) seq: u64,
-    pub(super) kind: u8,
+    /// The record's sequence number.
+    pub seq: u64,
+    /// What whoever appended it said.
+    pub kind: u8,
 }
 
 impl Head {
     /// Reads the head at the start of `bytes`; `None` when there are too few bytes, or their length says that no record
     /// is here.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Head> {
+    pub fn parse(bytes: &[u8]) -> Option<Head> {
         if bytes.len() < HEAD_BYTES || u32_at(bytes, 0) < COVERED_HEAD_BYTES {
             return None;
         }
         Some(Head { length: u32_at(bytes, 0), crc: u32_at(bytes, 4), seq: u64_at(bytes, 8), kind: bytes[16] })
     }
 
-    pub(super) fn payload_len(&self) -> u32 {
+    /// Bytes of payload.
+    pub fn payload_len(&self) -> u32 {
         self.length - COVERED_HEAD_BYTES
     }
 
     /// The record's size in the file.
-    pub(super) fn record_len(&self) -> usize {
+    pub fn record_len(&self) -> usize {
         HEAD_BYTES + self.payload_len() as usize
     }
 
     /// Whether the checksum is right. `record` is the whole record, head included.
-    pub(super) fn verify(&self, record: &[u8]) -> bool {
+    pub fn verify(&self, record: &[u8]) -> bool {
         record.len() == self.record_len() && crc32c_append(crc32c(&record[..4]), &record[8..]) == self.crc
     }
 }
 
 /// The head of a record with this payload, which comes in parts. The payload must be shorter than 4 GiB - 9.
-pub(super) fn record_head(seq: u64, kind: u8, payload: [&[u8]; 2]) -> [u8; HEAD_BYTES] {
+pub fn record_head(seq: u64, kind: u8, payload: [&[u8]; 2]) -> [u8; HEAD_BYTES] {
     let mut bytes = [0; HEAD_BYTES];
     let length = COVERED_HEAD_BYTES + (payload[0].len() + payload[1].len()) as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
