@@ -8,6 +8,8 @@ mod same;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::described;
 
 use arrow_array::RecordBatch;
 

@@ -31,7 +31,7 @@ pub fn push_distinct(batches: &[RecordBatch], starts: &[usize], rows: impl Itera
 }
 
 /// Puts all that a row says into bytes: two rows have the same bytes if and only if they say the same.
-fn describe(batches: &[RecordBatch], starts: &[usize], row: u32, to: &mut Vec<u8>) {
+pub(super) fn describe(batches: &[RecordBatch], starts: &[usize], row: u32, to: &mut Vec<u8>) {
     to.clear();
     let (batch, row) = locate(starts, row);
     let batch = &batches[batch];
@@ -104,6 +104,8 @@ fn value(array: &dyn Array, row: usize, to: &mut Vec<u8>) {
             number::<TimestampNanosecondType, _>(array, row, |n| n.to_le_bytes(), to);
         }
         DataType::Dictionary(..) => {
+            // A string is the same in a dictionary and without one.
+            to.pop();
             let dictionary = array.as_any_dictionary();
             if let Some(keys) = dictionary.keys().as_primitive_opt::<UInt32Type>() {
                 value(dictionary.values(), keys.value(row) as usize, to);

@@ -101,8 +101,9 @@ pub fn hybrid_bits(bits: &[u8], count: usize, out: &mut Vec<u8>) {
     };
     while at < whole.len() {
         let byte = whole[at];
-        let run = if byte == 0 || byte == 0xff { run_length(&whole[at..]) } else { 1 };
-        if run < MIN_RUN_BYTES && run < whole.len() {
+        let constant = byte == 0 || byte == 0xff;
+        let run = if constant { run_length(&whole[at..]) } else { 1 };
+        if !constant || run < MIN_RUN_BYTES && run < whole.len() {
             packed += run;
             at += run;
             continue;

@@ -23,6 +23,8 @@ mod spans;
 mod stats;
 mod strings;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod thrift;
 mod values;
 

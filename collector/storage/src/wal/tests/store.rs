@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::store::{Listed, Sink, Store, StoreError};
+use crate::store::{Listed, Sink, Source, Store, StoreError};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,10 @@ impl Store for Faulty {
 
     fn create(&self, path: &str) -> Result<Box<dyn Sink>, StoreError> {
         self.request("create", path, |_| Err(missing()))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn Source>, StoreError> {
+        self.request("open", path, |_| Err(missing()))
     }
 
     fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
