@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use clew_common::{
     admin::{self, Admin},
-    log::Appender,
+    ids::Tenant,
     log_metrics::LogMetrics,
     otlp::{
         admission::Admission,
@@ -33,6 +33,7 @@ use clew_proto::v1::{intake_server::IntakeServer, query_server::QueryServer};
 use clew_storage::{
     MaintainError, Opened, Storage, retention,
     store::{self, Store},
+    wal::{self, Wal},
 };
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
@@ -48,7 +49,7 @@ use crate::{
     intake::Intake,
     lookup::Lookup,
     metrics::{Gauges, Metrics},
-    options::Options,
+    options::{Options, WalPlace},
     otlp::OtlpStore,
     query::Query,
 };
@@ -77,7 +78,7 @@ pub enum Error {
     #[error("the store failed: {0}. Nothing acked is lost; fix the disk and start again")]
     Store(MaintainError),
     /// The disk under the WAL failed.
-    #[error("the WAL's disk failed: {0}. Nothing acked is lost; fix the disk and start again")]
+    #[error("the WAL failed: {0}. Nothing acked is lost; mend that and start again")]
     Disk(String),
 }
 
@@ -97,6 +98,16 @@ impl Options {
             self.max_intake_bytes.0 >= 2 * self.max_request_bytes.0,
             "max_intake_bytes is under two times max_request_bytes",
         )?;
+        if self.wal == WalPlace::Store {
+            rule(
+                !self.store.is_empty(),
+                "wal is \"store\" and store is empty: set store (--store) to the place of the blocks, such as s3://bucket/prefix",
+            )?;
+            rule(
+                Tenant::new(&self.name).is_ok(),
+                "wal is \"store\" and name is no name: set name (--name) to 1 to 128 letters, digits, '-', '_' or '.', the same at each start and no other collector's",
+            )?;
+        }
         rule(self.flush_bytes.0 >= 1 << 20, "flush_bytes is under 1MiB")?;
         rule(self.flush_age_s > 0, "flush_age_s is 0")?;
         rule(self.max_memory_bytes.0 >= 2 * self.flush_bytes.0, "max_memory_bytes is under two times flush_bytes")?;
@@ -112,6 +123,13 @@ impl Options {
             idle: Duration::from_secs(self.idle_timeout_s),
             ..server::Limits::default()
         }
+    }
+
+    fn wal_in_store(&self) -> Option<wal::Options> {
+        (self.wal == WalPlace::Store).then(|| {
+            let watch = Duration::from_secs(self.takeover_wait_s);
+            wal::Options { watch, ..wal::Options::new(&self.name) }
+        })
     }
 
     fn store(&self, world: &World) -> Result<Arc<dyn Store>, Error> {
@@ -151,6 +169,7 @@ impl Collector {
         let Opened { storage, collector_id, salt, known, spans } = Storage::open(
             clew_storage::Options {
                 data: options.data.clone(),
+                wal: options.wal_in_store(),
                 segment_bytes: options.segment_bytes.0,
                 max_wal_bytes: options.max_wal_bytes.0,
                 max_record_bytes: u32::try_from(options.max_batch_bytes() + (16 << 20)).unwrap_or(u32::MAX),
@@ -264,7 +283,12 @@ impl Collector {
             drain.begun().await;
             unready.send_replace(Some("draining".to_owned()));
             servers.join_all().await;
-            self.packed.await;
+            // A store that is away may hold what was packed back for ever.
+            tokio::select! {
+                biased;
+                () = self.packed => {}
+                () = drain.hurried() => {}
+            }
         };
         let result = tokio::select! {
             biased;
@@ -279,7 +303,7 @@ impl Collector {
     }
 }
 
-async fn failed(wal: &Appender) -> Error {
+async fn failed(wal: &Wal) -> Error {
     let mut failed = wal.failed();
     let failure =
         failed.wait_for(Option::is_some).await.ok().and_then(|failure| failure.as_ref().map(ToString::to_string));

@@ -6,6 +6,16 @@ use clap::Args;
 use clew_common::{config::Bytes, telemetry};
 use serde::{Deserialize, Serialize};
 
+/// Where the write-ahead log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WalPlace {
+    /// In the data folder.
+    Disk,
+    /// Beside the blocks.
+    Store,
+}
+
 /// The collector's settings. Each has a default: nothing must be set to start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +39,15 @@ pub struct Options {
     /// Where blocks are kept: a folder, or `s3://bucket/prefix` (access as AWS_* environment variables say). Empty: `blocks`
     /// in the data folder. One that cannot be listed stops the start.
     pub store: String,
+    /// Where the write-ahead log is: `disk` (in the data folder) or `store` (beside the blocks, put before the ack: nothing is
+    /// then kept in the data folder, and `store` has to be set).
+    pub wal: WalPlace,
+    /// Names the write-ahead log in the store: the same at each start, and no other collector's. The host's name, unless set.
+    /// A name that another collector has in use stops the start.
+    pub name: String,
+    /// Seconds that a start watches whether the process that had the name last still lives, unless that one stopped in good
+    /// order. Under 5, one that lives may be missed; it then stops itself within seconds.
+    pub takeover_wait_s: u64,
     /// Spans become a block when they take so much memory. At least 1 MiB.
     pub flush_bytes: Bytes,
     /// Seconds after which spans become a block though they are few.
@@ -78,6 +97,9 @@ impl Default for Options {
             max_wal_bytes: Bytes(32 << 30),
             segment_bytes: Bytes(64 << 20),
             store: String::new(),
+            wal: WalPlace::Disk,
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            takeover_wait_s: 5,
             flush_bytes: Bytes(64 << 20),
             flush_age_s: 300,
             max_memory_bytes: Bytes(1 << 30),
@@ -138,6 +160,18 @@ pub struct Flags {
     #[arg(long, value_name = "PLACE", env = "CLEW_COLLECTOR_STORE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+    /// Where the write-ahead log is
+    #[arg(long, env = "CLEW_COLLECTOR_WAL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal: Option<WalPlace>,
+    /// Names the write-ahead log in the store
+    #[arg(long, env = "CLEW_COLLECTOR_NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Seconds that a start watches whether the process that had the name last still lives
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_TAKEOVER_WAIT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takeover_wait_s: Option<u64>,
     /// Spans become a block when they take so much memory, such as 64MiB
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_FLUSH_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

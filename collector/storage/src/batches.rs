@@ -122,8 +122,13 @@ impl Batches {
 
     /// Takes note of what `export` gave before the process started.
     pub fn import(&self, agents: Vec<(Uuid, SeqRanges)>) {
-        let of = |durable| Agent { durable, stored: true, ..Agent::default() };
-        self.0.lock().extend(agents.into_iter().map(|(id, durable)| (id, of(durable))));
+        let mut all = self.0.lock();
+        for (id, durable) in agents {
+            let agent = all.entry(id).or_default();
+            agent.stored = true;
+            agent.durable.insert_below(durable.upto());
+            durable.above().for_each(|range| agent.durable.insert_range(range));
+        }
     }
 
     /// What is durable of an agent.

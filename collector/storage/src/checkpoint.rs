@@ -1,26 +1,18 @@
 //! What has to be known of WAL records that are no longer there: which batches of agents they held, and which requests came
 //! over OTLP lately. Written before their segments go.
 
-use std::{
-    io::{self, ErrorKind},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::io::{self, ErrorKind};
 
-use clew_common::{
-    log::{Disk, read_whole, replace_whole},
-    ranges::SeqRanges,
-};
+use clew_common::ranges::SeqRanges;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::wal::{CHECKPOINT, Notes};
+
 const VERSION: u32 = 1;
 
-/// The file. JSON, for people who look; replaced as a whole.
-pub struct File {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-}
+/// The file, or several in a store: see [`Notes::checkpoints`]. JSON, for people who look; replaced as a whole.
+pub struct File(Notes);
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,37 +44,37 @@ struct Version {
 }
 
 impl File {
-    /// At this path.
-    pub fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
-        Self { disk, path: path.to_owned() }
+    /// Among these.
+    pub fn new(notes: Notes) -> Self {
+        Self(notes)
     }
 
     /// Reads it; empty when there is none. A damaged one is set aside: batches that come again are then stored again, and
     /// dropped as duplicates later.
     ///
     /// # Errors
-    /// Those of the disk; an unknown version.
+    /// Those of the disk or the store; an unknown version.
     pub fn read(&self) -> io::Result<Checkpoint> {
-        let bytes = match read_whole(&*self.disk, &self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checkpoint::default()),
-            read => read?,
-        };
-        // Read alone first: of another version, nothing else need be as this program knows it.
-        if let Ok(Version { version }) = serde_json::from_slice(&bytes)
-            && version != VERSION
-        {
-            return Err(io::Error::new(
-                ErrorKind::Unsupported,
-                format!("{} is of format version {version}, this program knows {VERSION}", self.path.display()),
-            ));
+        let mut all = Checkpoint::default();
+        for bytes in self.0.checkpoints()? {
+            // Read alone first: of another version, nothing else need be as this program knows it.
+            if let Ok(Version { version }) = serde_json::from_slice(&bytes)
+                && version != VERSION
+            {
+                let path = self.0.path(CHECKPOINT);
+                let text = format!("{path} is of format version {version}, this program knows {VERSION}");
+                return Err(io::Error::new(ErrorKind::Unsupported, text));
+            }
+            let Some(Checkpoint { agents, requests }) = serde_json::from_slice(&bytes).ok().and_then(Checkpoint::of)
+            else {
+                let aside = self.0.set_aside(CHECKPOINT)?;
+                tracing::error!(kept_as = aside, "the checkpoint is damaged: batches that come again are stored again");
+                continue;
+            };
+            all.agents.extend(agents);
+            all.requests.extend(requests);
         }
-        let parsed = serde_json::from_slice::<Stored>(&bytes).ok().and_then(Checkpoint::of);
-        if parsed.is_none() {
-            let aside = self.path.with_extension("damaged");
-            tracing::error!(kept_as = %aside.display(), "the checkpoint is damaged: batches that come again are stored again");
-            self.disk.rename(&self.path, &aside)?;
-        }
-        Ok(parsed.unwrap_or_default())
+        Ok(all)
     }
 
     /// Replaces it, durably.
@@ -97,7 +89,7 @@ impl File {
         });
         let requests = checkpoint.requests.iter().map(|(at_ms, hash)| (*at_ms, format!("{hash:032x}")));
         let stored = Stored { version: VERSION, agents: agents.collect(), requests: requests.collect() };
-        replace_whole(&*self.disk, &self.path, &serde_json::to_vec(&stored)?)
+        self.0.write_checkpoint(&serde_json::to_vec(&stored)?)
     }
 }
 
@@ -116,13 +108,15 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    use clew_common::log::SimDisk;
+    use std::{path::Path, sync::Arc};
+
+    use clew_common::log::{Disk, SimDisk, replace_whole};
 
     use super::*;
 
     fn file(disk: &SimDisk) -> File {
         disk.create_dir_all(Path::new("/store")).unwrap();
-        File::new(Arc::new(disk.clone()), Path::new("/store/checkpoint"))
+        File::new(Notes::on_disk(Arc::new(disk.clone()), "/store".into()))
     }
 
     #[test]

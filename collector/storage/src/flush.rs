@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use clew_common::{ids::Tenant, world::World};
-use uuid::Uuid;
 
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
     contents::Contents,
     memtable::{Generation, Table},
     store::Store,
+    wal::Wal,
 };
 
 /// Where blocks go.
@@ -21,8 +21,8 @@ pub struct Flusher {
     pub store: Arc<dyn Store>,
     /// For reading them.
     pub cache: Arc<Cache>,
-    /// Whose WAL the spans come from.
-    pub collector: Uuid,
+    /// Where the spans come from.
+    pub wal: Wal,
     /// Time and chance, for ids.
     pub world: World,
 }
@@ -61,7 +61,7 @@ impl Flusher {
             tenant: tenant.clone(),
             level: 0,
             created_ms,
-            wal: vec![WalRange::of(self.collector, &table.seqs())],
+            wal: self.wal.sources(&table.seqs()).iter().map(|(log, seqs)| WalRange::of(*log, seqs)).collect(),
             replaces: Vec::new(),
             may_duplicate: table.may_duplicate(),
         };

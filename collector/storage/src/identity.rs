@@ -1,18 +1,15 @@
 //! Who the store is: a small file that names the data, not the process.
 
-use std::{
-    io::{self, ErrorKind},
-    path::Path,
-};
+use std::io::{self, ErrorKind};
 
-use clew_common::{
-    log::{read_whole, replace_whole},
-    world::World,
-};
+use clew_common::world::World;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::wal::Notes;
+
 const VERSION: u32 = 1;
+const FILE: &str = "identity";
 
 /// The file: JSON, for people who look.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -30,22 +27,19 @@ impl Identity {
     ///
     /// # Errors
     /// Those of the disk; an unknown version.
-    pub fn open(world: &World, path: &Path) -> io::Result<Self> {
-        match read_whole(&*world.disk, path) {
-            Ok(bytes) => match parse(&bytes, path)? {
+    pub fn open(world: &World, notes: &Notes) -> io::Result<Self> {
+        if let Some(bytes) = notes.read(FILE)? {
+            match parse(&bytes, &notes.path(FILE))? {
                 Ok(identity) => return Ok(identity),
                 Err(error) => {
-                    let aside = path.with_extension("damaged");
-                    tracing::error!(%error, kept_as = %aside.display(), "the identity file is damaged: the store gets a new name");
-                    world.disk.rename(path, &aside)?;
+                    let aside = notes.set_aside(FILE)?;
+                    tracing::error!(%error, kept_as = aside, "the identity file is damaged: the store gets a new name");
                 }
-            },
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            }
         }
         let identity =
             Self { version: VERSION, collector_id: world.random.uuid(world.clock), salt: world.random.bits() };
-        replace_whole(&*world.disk, path, &serde_json::to_vec_pretty(&identity)?)?;
+        notes.write(FILE, &serde_json::to_vec_pretty(&identity)?)?;
         Ok(identity)
     }
 }
@@ -56,14 +50,14 @@ struct Version {
 }
 
 /// Reads the file; the inner error is one of damage.
-fn parse(bytes: &[u8], path: &Path) -> io::Result<serde_json::Result<Identity>> {
+fn parse(bytes: &[u8], path: &str) -> io::Result<serde_json::Result<Identity>> {
     // Read alone first: of another version, nothing else need be as this program knows it.
     match serde_json::from_slice(bytes) {
         Ok(Version { version }) if version != VERSION => Err(io::Error::new(
             ErrorKind::Unsupported,
             format!(
                 "{} is of format version {version}, which this program does not know (it knows {VERSION}); nothing was changed",
-                path.display()
+                path
             ),
         )),
         _ => Ok(serde_json::from_slice(bytes)),

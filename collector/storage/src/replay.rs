@@ -5,23 +5,24 @@ use std::{collections::HashMap, sync::mpsc};
 use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
-    log::{Entry, Work},
+    log::Work,
     otlp::record::{Head, HeadError, SPANS},
     ranges::SeqRanges,
 };
 
+use uuid::Uuid;
+
 use crate::{
     decode::Decoded,
     storage::{Inner, OpenError},
+    wal::Entry,
 };
 
-/// Read at a time.
-const READ_BYTES: usize = 4 << 20;
 /// Records that wait for a decoder, for each of them.
 const WAITING: usize = 4;
 
-/// What the blocks of a store hold of its WAL: of each tenant, since each has blocks of its own.
-pub type InBlocks = HashMap<Tenant, SeqRanges>;
+/// What the blocks of a store hold of each log: of each tenant, since each has blocks of its own.
+pub type InBlocks = HashMap<(Tenant, Uuid), SeqRanges>;
 
 /// A record that has to go into memory.
 struct Wanted {
@@ -63,14 +64,16 @@ pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64,
 }
 
 fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
-    let mut cursor = inner.reader.cursor(inner.reader.first_seq());
+    let mut log = inner.wal.entries();
     loop {
-        let entries = inner.reader.next(&mut cursor, READ_BYTES)?;
+        let entries = log.read()?;
         if entries.is_empty() {
             return Ok(());
         }
-        for Entry { seq, payload, .. } in entries.into_iter().filter(|entry| entry.kind == SPANS) {
-            let (head, spans_at) = match Head::decode(&payload) {
+        for Entry { seq, source: (log, theirs), payload, may_duplicate, .. } in
+            entries.into_iter().filter(|entry| entry.kind == SPANS)
+        {
+            let (mut head, spans_at) = match Head::decode(&payload) {
                 Ok(decoded) => decoded,
                 Err(error @ HeadError::Version(_)) => return Err(OpenError::Record { seq, error }),
                 Err(error) => {
@@ -84,7 +87,8 @@ fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut
             if head.accepted_ms >= recently_ms {
                 inner.recent.lock().extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
             }
-            if !stored.get(&head.tenant).is_some_and(|stored| stored.contains(seq)) {
+            head.redelivery |= may_duplicate;
+            if !stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
                 want(Wanted { seq, head, spans: payload.slice(spans_at..) });
             }
         }

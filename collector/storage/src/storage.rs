@@ -5,7 +5,7 @@ use std::{collections::VecDeque, future::Future, path::PathBuf, sync::Arc, time:
 use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
-    log::{self, Appender, Log, Reader, Record, WhenFull},
+    log::{self, Log, Record, WhenFull},
     otlp::{
         pack::RETRY_WINDOW,
         record::{BatchKey, Codec, Head, HeadError, SPANS},
@@ -34,13 +34,16 @@ use crate::{
     snapshot::Snapshot,
     store::{Store, StoreError},
     sweep::Sweeper,
+    wal::{self, Notes, Objects, Wal},
 };
 
 /// How large the store may get.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Its folder, for what has to be local.
+    /// Its folder, for what is kept there. Not touched when the WAL is in the store.
     pub data: PathBuf,
+    /// How the WAL is kept in the store, with the identity and the checkpoint. None: in the folder. Its sizes are those below.
+    pub wal: Option<wal::Options>,
     /// Size of the WAL's files.
     pub segment_bytes: u64,
     /// Disk for the WAL. Past it appends are refused, and succeed again when there is room.
@@ -66,8 +69,7 @@ pub struct Options {
 pub struct Storage(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) appender: Appender,
-    pub(crate) reader: Reader,
+    pub(crate) wal: Wal,
     pub(crate) contents: Arc<Contents>,
     pub(crate) batches: Batches,
     pub(crate) decoder: Decoder,
@@ -101,10 +103,10 @@ pub struct Opened {
 pub enum OpenError {
     /// The WAL says no.
     #[error("cannot open the WAL: {0}")]
-    Wal(#[from] log::OpenError),
+    Wal(#[from] wal::OpenError),
     /// The WAL cannot be read.
     #[error("cannot read the WAL: {0}")]
-    Replay(#[from] log::ReadError),
+    Replay(#[from] wal::ReadError),
     /// A record of the WAL was written by a newer program.
     #[error("record {seq} of the WAL: {error}; nothing was changed")]
     Record {
@@ -180,28 +182,15 @@ impl Storage {
     /// # Errors
     /// When the folder is another process's, or cannot be read or written. Damage is no error: it is set aside and counted.
     pub fn open(options: Options, store: Arc<dyn Store>, world: World) -> Result<Opened, OpenError> {
-        let wal = Log::open(
-            world.disk.clone(),
-            log::Options {
-                dir: options.data.join("wal"),
-                segment_bytes: options.segment_bytes,
-                max_bytes: options.max_wal_bytes,
-                max_record_bytes: options.max_record_bytes,
-                when_full: WhenFull::Refuse,
-                weigh: Head::weigh,
-            },
-            world.work,
-        )?;
-        let Identity { collector_id, salt, .. } =
-            Identity::open(&world, &options.data.join("identity")).map_err(OpenError::Identity)?;
-        let checkpoint = checkpoint::File::new(world.disk.clone(), &options.data.join("checkpoint"));
+        let (wal, Identity { collector_id, salt, .. }) = open_wal(&options, &store, &world)?;
+        let checkpoint = checkpoint::File::new(wal.notes());
         let Checkpoint { agents, requests } = checkpoint.read().map_err(OpenError::Checkpoint)?;
         let batches = Batches::default();
         batches.import(agents);
 
         let cache = Arc::new(Cache::new(options.cache_bytes));
         let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache)?;
-        let stored = in_blocks(&blocks, collector_id);
+        let stored = in_blocks(&blocks);
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
         let requests = requests.into_iter().filter(|(accepted_ms, _)| *accepted_ms >= recently_ms);
@@ -214,11 +203,9 @@ impl Storage {
             sweeper,
             world: world.clone(),
         };
-        let flusher =
-            Flusher { contents: contents.clone(), store, cache, collector: collector_id, world: world.clone() };
+        let flusher = Flusher { contents: contents.clone(), store, cache, wal: wal.clone(), world: world.clone() };
         let inner = Arc::new(Inner {
-            appender: wal.appender,
-            reader: wal.reader,
+            wal,
             contents,
             batches,
             decoder: Decoder::default(),
@@ -258,13 +245,13 @@ impl Storage {
         let inner = self.0.clone();
         let (used, budget) = (inner.contents.memory().0, inner.options.max_memory_bytes);
         let appended = (used < budget).then(|| {
-            let ticket = inner.contents.announce(*inner.reader.committed().borrow());
-            (ticket, inner.appender.append(Record { kind: SPANS, head: head.encode(), body: payload }))
+            let ticket = inner.contents.announce(inner.wal.committed());
+            (ticket, inner.wal.append(Record { kind: SPANS, head: head.encode(), body: payload }))
         });
         async move {
             let Some((_ticket, appended)) = appended else { return Err(AppendError::Memory { used, budget }) };
-            let appended = appended.await?;
-            inner.contents.publish(&head.tenant, appended.seq, head.redelivery, decoded.spans, || {
+            let seq = appended.await?;
+            inner.contents.publish(&head.tenant, seq, head.redelivery, decoded.spans, || {
                 if let Some(batch) = head.batch {
                     inner.batches.note(batch);
                 }
@@ -350,7 +337,7 @@ impl Storage {
             damaged_blocks: 0,
             block_spans: 0,
             block_bytes: 0,
-            wal: self.0.appender.stats(),
+            wal: self.0.wal.stats(),
         };
         for (_, blocks) in self.0.contents.blocks() {
             stats.blocks += blocks.whole.len();
@@ -362,8 +349,8 @@ impl Storage {
     }
 
     /// The WAL's writer, for those who wait for its failure or its end.
-    pub fn wal(&self) -> &Appender {
-        &self.0.appender
+    pub fn wal(&self) -> &Wal {
+        &self.0.wal
     }
 }
 
@@ -378,12 +365,12 @@ impl Inner {
             return Ok(());
         }
         // In this order: what is committed later is not freed, what is freed is in the checkpoint.
-        let committed = *self.reader.committed().borrow();
+        let committed = self.wal.committed();
         let first_needed = self.contents.first_needed(committed);
         let checkpoint =
             Checkpoint { agents: self.batches.export(), requests: self.recent.lock().iter().copied().collect() };
         self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
-        self.appender.free_before(first_needed);
+        self.wal.free_before(first_needed);
         Ok(())
     }
 
@@ -402,14 +389,40 @@ impl Inner {
     }
 }
 
-fn in_blocks(blocks: &std::collections::HashMap<Tenant, crate::contents::Blocks>, collector: Uuid) -> InBlocks {
+/// Opens the WAL, and reads the identity that lies beside it. The WAL first: it refuses when another process has it.
+fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<(Wal, Identity), OpenError> {
+    if let Some(in_store) = &options.wal {
+        let mut in_store = in_store.clone();
+        in_store.limits.max_bytes = options.max_wal_bytes;
+        in_store.limits.max_record_bytes = options.max_record_bytes.into();
+        let wal = Objects::open(store.clone(), world.clone(), in_store)?;
+        let identity = Identity::open(world, &wal.notes()).map_err(OpenError::Identity)?;
+        return Ok((Wal::Objects(wal), identity));
+    }
+    let log = Log::open(
+        world.disk.clone(),
+        log::Options {
+            dir: options.data.join("wal"),
+            segment_bytes: options.segment_bytes,
+            max_bytes: options.max_wal_bytes,
+            max_record_bytes: options.max_record_bytes,
+            when_full: WhenFull::Refuse,
+            weigh: Head::weigh,
+        },
+        world.work,
+    );
+    let log = log.map_err(wal::OpenError::from)?;
+    let notes = Notes::on_disk(world.disk.clone(), options.data.clone());
+    let identity = Identity::open(world, &notes).map_err(OpenError::Identity)?;
+    Ok((Wal::on_disk(log, identity.collector_id, notes), identity))
+}
+
+fn in_blocks(blocks: &std::collections::HashMap<Tenant, crate::contents::Blocks>) -> InBlocks {
     let mut stored = InBlocks::default();
     for (tenant, blocks) in blocks {
-        let ranges = stored.entry(tenant.clone()).or_default();
-        for block in &blocks.whole {
-            for wal in block.meta().wal.iter().filter(|wal| wal.collector == collector) {
-                wal.ranges.iter().for_each(|(first, end)| ranges.insert_range(*first..*end));
-            }
+        for wal in blocks.whole.iter().flat_map(|block| &block.meta().wal) {
+            let ranges = stored.entry((tenant.clone(), wal.collector)).or_default();
+            wal.ranges.iter().for_each(|(first, end)| ranges.insert_range(*first..*end));
         }
     }
     stored

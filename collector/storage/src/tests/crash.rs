@@ -1,17 +1,24 @@
 //! The process dies at every change of the disk in turn; afterwards everything acked is there once.
 
-use clew_common::log::SimDisk;
+use std::path::Path;
 
-use super::{append, find, open};
+use clew_common::log::{Disk, SimDisk};
+
+use super::{append, find, open, open_in_store};
 use crate::Storage;
 
 const BATCHES: u64 = 10;
+const APPEND: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Appends, flushes, merges and sweeps until something fails; gives the batches that were acked.
 async fn work(storage: &Storage) -> Vec<u64> {
     let mut acked = Vec::new();
     for seq in 1..=BATCHES {
-        if append(storage, "a", seq, &[seq as u8, 200], &format!("span {seq}")).await.is_err() {
+        let name = format!("span {seq}");
+        // A WAL in the store does not give up on its own.
+        let traces = [seq as u8, 200];
+        let appended = tokio::time::timeout(APPEND, append(storage, "a", seq, &traces, &name)).await;
+        if !matches!(appended, Ok(Ok(()))) {
             return acked;
         }
         acked.push(seq);
@@ -73,6 +80,29 @@ async fn a_failed_sync_anywhere_loses_nothing_that_was_acked() {
         disk.crash(at);
         check(&open(&disk, 16 << 20).storage, &acked, at);
         if acked.len() as u64 == BATCHES && at > 2 * reached.max(30) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_wal_in_the_store_too() {
+    // Every third: the changes come in rows of a few for each file.
+    for at in (1..).step_by(3) {
+        let disk = SimDisk::new();
+        let storage = open_in_store(&disk, 1).storage;
+        disk.crash_at(at);
+        let acked = work(&storage).await;
+        let ended = !disk.is_down();
+        drop(storage);
+        disk.crash(at);
+        check(&open_in_store(&disk, 2).storage, &acked, at);
+        assert!(
+            disk.list(Path::new("/store")).unwrap().iter().all(|name| name == "blocks"),
+            "the data folder was touched"
+        );
+        if ended {
+            assert!(at > 100, "the work has only {at} steps");
             return;
         }
     }

@@ -29,6 +29,7 @@ const AGENT: Uuid = Uuid::from_bytes([7; 16]);
 fn options(max_memory_bytes: usize) -> Options {
     Options {
         data: PathBuf::from("/store"),
+        wal: None,
         segment_bytes: 1 << 20,
         max_wal_bytes: 64 << 20,
         max_record_bytes: 1 << 20,
@@ -52,6 +53,13 @@ fn world(disk: &SimDisk) -> World {
 
 fn open(disk: &SimDisk, max_memory_bytes: usize) -> Opened {
     Storage::open(options(max_memory_bytes), store(disk), world(disk)).unwrap()
+}
+
+/// With nothing in the data folder. Each process has a seed of its own, as it would have.
+fn open_in_store(disk: &SimDisk, seed: u64) -> Opened {
+    let options = Options { wal: Some(crate::wal::Options::new("node-1")), ..options(16 << 20) };
+    let world = World { random: Random::seeded(seed), ..world(disk) };
+    Storage::open(options, store(disk), world).unwrap()
 }
 
 fn store(disk: &SimDisk) -> Arc<dyn Store> {

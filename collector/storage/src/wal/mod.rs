@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use entries::Entries;
-pub use notes::Notes;
+pub use notes::{CHECKPOINT, Notes};
 pub use objects::{Objects, Options};
 pub use queue::Limits;
 
