@@ -3,6 +3,7 @@
 //! Paths are relative to the store's root, with `/` between names. All calls block.
 
 mod folder;
+mod objects;
 
 use std::{io, ops::Range, path::Path, sync::Arc};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use clew_common::world::World;
 
 pub use folder::Folder;
+pub use objects::{Objects, Patience};
 
 /// A place for files that are written once.
 pub trait Store: Send + Sync {
@@ -114,16 +116,23 @@ pub fn may_pass(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// Opens the store at a place: a folder, with or without `file://`.
+/// Opens the store at a place: a folder, with or without `file://`, or `s3://bucket/prefix`, where the environment says the
+/// rest ([`Objects::from_env`]).
 ///
 /// # Errors
-/// When the place is of a kind that is not known.
+/// When the place is of a kind that is not known, or its environment impossible.
 pub fn open(place: &str, world: &World) -> io::Result<Arc<dyn Store>> {
     let folder = match place.split_once("://") {
         None => place,
         Some(("file", folder)) => folder,
+        Some(("s3", bucket)) => {
+            return Ok(Arc::new(Objects::from_env(bucket, Patience::default(), world.random.clone())?));
+        }
         Some((kind, _)) => {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{kind}:// is not known: give a folder")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{kind}:// is not known: give a folder or s3://"),
+            ));
         }
     };
     Ok(Arc::new(Folder::new(world.disk.clone(), Path::new(folder))))
