@@ -115,7 +115,7 @@ impl Agent {
         options.check()?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let Opened { queue, id, salt, known } = Queue::open(&options, world.clone(), metrics.queue.clone())?;
+        let Opened { queue, salt, known } = Queue::open(&options, world.clone(), metrics.queue.clone())?;
         registry.register_collector(Box::new(LogMetrics::new("clew_agent_queue_", queue.appender().stats())));
         let (packer, packed) = Packer::start(Arc::new(queue.clone()), world.clone(), salt, known, metrics.pack.clone());
         let receiver = Receiver::new(
@@ -138,7 +138,7 @@ impl Agent {
             queue: queue.clone(),
             collectors,
             hello: Hello {
-                agent_id: id.as_bytes().to_vec().into(),
+                agent_id: bytes::Bytes::new(),
                 node: if options.node.is_empty() { host_name() } else { options.node.clone() },
                 cluster: options.cluster.clone(),
                 first_seq: 0,

@@ -110,7 +110,7 @@ impl Options {
         }
         rule(self.flush_bytes.0 >= 1 << 20, "flush_bytes is under 1MiB")?;
         rule(self.flush_age_s > 0, "flush_age_s is 0")?;
-        rule(self.max_memory_bytes.0 >= 2 * self.flush_bytes.0, "max_memory_bytes is under two times flush_bytes")?;
+        rule(self.max_memory_bytes.0 >= 4 << 20, "max_memory_bytes is under 4MiB")?;
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
         rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
@@ -173,7 +173,7 @@ impl Collector {
                 segment_bytes: options.segment_bytes.0,
                 max_wal_bytes: options.max_wal_bytes.0,
                 max_record_bytes: u32::try_from(options.max_batch_bytes() + (16 << 20)).unwrap_or(u32::MAX),
-                flush_bytes: options.flush_bytes.0 as usize,
+                flush_bytes: options.flush_bytes.0.min(options.max_memory_bytes.0 / 4) as usize,
                 flush_age: Duration::from_secs(options.flush_age_s),
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
                 cache_bytes: options.cache_bytes.0 as usize,

@@ -9,7 +9,7 @@ use clew_common::{
     world::World,
 };
 use clew_query::trace;
-use clew_storage::Storage;
+use clew_storage::{Storage, columns::rewrite};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -59,8 +59,14 @@ impl Lookup {
         let Answers { mut parts, mut partial_reasons } = self.agents.ask(tenant, &trace).await;
         let snapshot = self.storage.snapshot(tenant);
         let found = self.world.work.run(move || {
-            // Only spans of the trace count, whatever an agent sends.
-            parts = parts.iter().map(|part| filter::of_trace(part, trace.as_bytes()).into()).collect();
+            // Only spans of the trace count, whatever an agent sends; with the bytes that they will be stored as.
+            let asked = std::mem::take(&mut parts);
+            for part in asked.iter().map(|part| filter::of_trace(part, trace.as_bytes())) {
+                match rewrite(&part) {
+                    Ok(part) => parts.push(part.into()),
+                    Err(error) => partial_reasons.push(format!("an agent sent spans that cannot be read: {error}")),
+                }
+            }
             for part in snapshot.trace(&trace) {
                 match part {
                     Ok(part) => parts.push(part),

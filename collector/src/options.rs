@@ -48,12 +48,12 @@ pub struct Options {
     /// Seconds that a start watches whether the process that had the name last still lives, unless that one stopped in good
     /// order. Under 5, one that lives may be missed; it then stops itself within seconds.
     pub takeover_wait_s: u64,
-    /// Spans become a block when they take so much memory. At least 1 MiB.
+    /// Spans become a block when they take so much memory, or a quarter of max_memory_bytes. At least 1 MiB.
     pub flush_bytes: Bytes,
     /// Seconds after which spans become a block though they are few.
     pub flush_age_s: u64,
     /// Memory for spans that are in no block yet. Past it, when blocks cannot be written as fast as spans come, senders are
-    /// told to retry. At least two times flush_bytes.
+    /// told to retry. At least 4 MiB.
     pub max_memory_bytes: Bytes,
     /// Memory for what was read of blocks, so that it need not be read again.
     pub cache_bytes: Bytes,

@@ -65,6 +65,21 @@ impl SeqRanges {
         }
     }
 
+    /// The part of the set that is in a range.
+    #[must_use]
+    pub fn within(&self, range: Range<u64>) -> Self {
+        let mut part = Self::default();
+        for Range { start, end } in std::iter::once(0..self.upto).chain(self.above()) {
+            part.insert_range(start.max(range.start)..end.min(range.end));
+        }
+        part
+    }
+
+    /// Takes out everything below `seq`.
+    pub fn remove_below(&mut self, seq: u64) {
+        *self = self.within(seq..u64::MAX);
+    }
+
     /// Adds everything below `upto`.
     pub fn insert_below(&mut self, upto: u64) {
         self.insert_range(0..upto);

@@ -25,7 +25,10 @@ use uuid::Uuid;
 use self::{progress::Progress, rejected::Rejected};
 use crate::{metrics::QueueMetrics, options::Options};
 
-pub use self::search::{Hits, SEARCH_DEADLINE};
+pub use self::{
+    progress::Life,
+    search::{Hits, SEARCH_DEADLINE},
+};
 
 /// The agent's durable queue. Cheap to clone.
 #[derive(Clone)]
@@ -74,8 +77,6 @@ impl Waiting {
 pub struct Opened {
     /// The queue.
     pub queue: Queue,
-    /// Names the queue's contents.
-    pub id: Uuid,
     /// For the hashes of requests.
     pub salt: u64,
     /// Requests that were accepted lately.
@@ -123,7 +124,7 @@ impl Queue {
         let mut progress =
             Progress::load(&*world.disk, &progress_file, &world, next_seq).map_err(file("progress file"))?;
         progress.durable.insert_below(log.reader.first_seq());
-        let (id, salt) = (progress.queue_id, progress.salt);
+        let salt = progress.salt;
         progress.save(&*world.disk, &progress_file).map_err(file("progress file"))?;
         let rejected = Rejected::open(
             world.disk.clone(),
@@ -144,7 +145,7 @@ impl Queue {
             metrics,
         };
         let known = queue.take_stock();
-        Ok(Opened { queue, id, salt, known })
+        Ok(Opened { queue, salt, known })
     }
 
     /// Goes through the heads of what waits: how much it is, and which requests were accepted lately.
@@ -186,6 +187,12 @@ impl Queue {
     /// The lowest batch that may still be sent.
     pub fn first_seq(&self) -> u64 {
         self.shared.state.lock().progress.durable.upto()
+    }
+
+    /// Who wrote the lowest batch that may still be sent, and where the batches of the next one begin.
+    pub fn life(&self) -> Option<(Life, u64)> {
+        let state = self.shared.state.lock();
+        state.progress.life_of(state.progress.durable.upto())
     }
 
     /// What waits.

@@ -54,7 +54,7 @@ pub struct Sender {
     pub queue: Queue,
     /// Where to, the preferred one first.
     pub collectors: Vec<Endpoint>,
-    /// How the agent introduces itself; `first_seq` is filled in for each stream.
+    /// How the agent introduces itself; `agent_id` and `first_seq` are filled in for each stream.
     pub hello: Hello,
     /// Reaches the collectors.
     pub connect: Connect,
@@ -84,6 +84,7 @@ impl Sender {
             };
             match ended {
                 Ok(Ended::Drained) => break,
+                Ok(Ended::LifeOver) => continue,
                 Ok(Ended::PreferredIsBack(preferred)) => {
                     current = preferred;
                     failed_in_a_row = 0;

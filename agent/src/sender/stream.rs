@@ -47,6 +47,8 @@ pub enum Ended {
     Drained,
     /// This collector, which is preferred, can be reached again.
     PreferredIsBack(usize),
+    /// All that an earlier process left is settled: what the next one wrote goes under another name.
+    LifeOver,
 }
 
 /// Why a stream broke.
@@ -95,6 +97,8 @@ pub struct Stream<'a> {
     outbox: mpsc::Sender<AgentMessage>,
     inbox: Streaming<CollectorMessage>,
     collector: Uuid,
+    /// Batches from here on have another name.
+    life_end: u64,
     window_bytes: u64,
     flight: Flight,
     /// Read from disk, not yet sent.
@@ -119,7 +123,11 @@ impl<'a> Stream<'a> {
         let channel = (sender.connect)(endpoint.clone()).await?;
         let mut client = IntakeClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        let hello = Hello { first_seq: sender.queue.first_seq(), ..sender.hello.clone() };
+        let (life, life_end) =
+            sender.queue.life().ok_or_else(|| StreamError::Queue("nobody wrote what it holds".to_owned()))?;
+        let first_seq = sender.queue.first_seq();
+        let agent_id = Bytes::copy_from_slice(life.id.as_bytes());
+        let hello = Hello { agent_id, first_seq, ..sender.hello.clone() };
         // There is room: nothing was sent before.
         let _ = outbox.try_send(message(agent_message::Kind::Hello(hello)));
         let opening = async {
@@ -138,7 +146,8 @@ impl<'a> Stream<'a> {
             Uuid::from_slice(&collector_id).map_err(|_| StreamError::Greeting("the collector's id is not a UUID"))?;
 
         let queue = sender.queue.clone();
-        let said = said(durable_upto, &durable);
+        // What it says of batches by this name says nothing of others.
+        let said = said(durable_upto, &durable).within(life.first_seq..life_end);
         sender
             .world
             .work
@@ -159,6 +168,7 @@ impl<'a> Stream<'a> {
             outbox,
             inbox,
             collector,
+            life_end,
             // One batch may always fly, however large.
             window_bytes: window_bytes.max(1),
             flight: Flight::default(),
@@ -185,7 +195,7 @@ impl<'a> Stream<'a> {
         status_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         save_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let end = *committed.borrow_and_update();
+            let end = (*committed.borrow_and_update()).min(self.life_end);
             if leave_for.is_none() {
                 self.read_on(end);
             }
@@ -193,6 +203,11 @@ impl<'a> Stream<'a> {
                 && (self.flight.is_empty() || Instant::now() >= at_last)
             {
                 return Ok(Ended::PreferredIsBack(preferred));
+            }
+            if self.next_seq >= self.life_end && self.ready.is_empty() && self.flight.is_empty() {
+                let settled = self.sender.queue.first_seq() >= self.life_end;
+                let stuck = || StreamError::Queue("a batch cannot be read and cannot be set aside".to_owned());
+                return if settled { Ok(Ended::LifeOver) } else { Err(stuck()) };
             }
             if drain.is_begun() && self.next_seq >= end && self.ready.is_empty() && self.flight.is_empty() {
                 return Ok(Ended::Drained);
@@ -242,8 +257,8 @@ impl<'a> Stream<'a> {
             let entries = queue.reader().next(&mut cursor, READ_BYTES);
             // A jump is a gap: what was there will never be sent.
             for entry in entries.iter().flatten() {
-                queue.skip(next_seq..entry.seq);
-                next_seq = entry.seq + 1;
+                queue.skip(next_seq..entry.seq.min(end));
+                next_seq = (entry.seq + 1).min(end);
             }
             if entries.as_ref().is_ok_and(Vec::is_empty) {
                 queue.skip(next_seq..end);
@@ -259,7 +274,7 @@ impl<'a> Stream<'a> {
         let entries = read.entries.map_err(|error| StreamError::Queue(error.to_string()))?;
         self.next_seq = read.next_seq;
         let durable = self.sender.queue.durable();
-        for entry in entries {
+        for entry in entries.into_iter().filter(|entry| entry.seq < self.life_end) {
             if entry.kind != SPANS {
                 self.sender.queue.settle(entry.seq, entry.position.len);
             } else if !durable.contains(entry.seq) {

@@ -12,6 +12,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 const RESOURCE_SPANS: u32 = key_of(1, BYTES);
 /// ScopeSpans in a ResourceSpans, and Span in a ScopeSpans.
 const CHILD: u32 = key_of(2, BYTES);
+/// An attribute of a span.
+const ATTRIBUTE: u32 = key_of(9, BYTES);
 
 /// Puts parts of OTLP TracesData together. A span that comes again exactly as before, with the same resource and scope,
 /// is dropped; one that has the same id and other content stays.
@@ -42,7 +44,7 @@ fn identities(part: &[u8]) -> Vec<u128> {
                 let mut identity = Xxh3::new();
                 identity.update(&resource.to_le_bytes());
                 identity.update(&scope.to_le_bytes());
-                identity.update(&xxh3_128(span.rest).to_le_bytes());
+                identity.update(&content(span).to_le_bytes());
                 identities.push(identity.digest128());
             });
         });
@@ -56,6 +58,20 @@ fn each_child<'a>(mut message: Reader<'a>, child: u32, mut visit: impl FnMut(Rea
             visit(child);
         }
     }
+}
+
+/// A hash of a span, in which attributes are a set: their order depends on the block that they come from.
+fn content(mut span: Reader<'_>) -> u128 {
+    let mut attributes = 0u128;
+    let mut hash = Xxh3::new();
+    while let Some(field) = span.field(ATTRIBUTE) {
+        match field {
+            Field::Child(attribute) => attributes = attributes.wrapping_add(xxh3_128(attribute.rest)),
+            Field::Other(bytes) => hash.update(bytes),
+        }
+    }
+    hash.update(&attributes.to_le_bytes());
+    hash.digest128()
 }
 
 /// A hash of a message's fields other than its children.
@@ -98,6 +114,22 @@ mod tests {
         }
         .encode_to_vec()
         .into()
+    }
+
+    #[test]
+    fn the_order_of_attributes_does_not_make_another_span() {
+        let span = |keys: [&str; 2]| Span {
+            trace_id: vec![1; 16],
+            attributes: keys.map(|key| KeyValue { key: key.to_owned(), ..Default::default() }).to_vec(),
+            ..Default::default()
+        };
+        let part = |keys| {
+            let scope_spans = vec![ScopeSpans { spans: vec![span(keys)], ..Default::default() }];
+            let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
+            Bytes::from(TracesData { resource_spans }.encode_to_vec())
+        };
+        assert_eq!(names(&merge(&[part(["a", "b"]), part(["b", "a"])])).len(), 1);
+        assert_eq!(names(&merge(&[part(["a", "b"]), part(["a", "a"])])).len(), 2);
     }
 
     fn names(merged: &[u8]) -> Vec<String> {

@@ -12,20 +12,60 @@ use uuid::Uuid;
 
 /// The batches of all agents. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Batches(Arc<Mutex<HashMap<Uuid, Agent>>>);
+pub struct Batches(Arc<Mutex<Agents>>);
+
+#[derive(Default)]
+struct Agents {
+    by_id: HashMap<Uuid, Agent>,
+    /// Goes on at each stream.
+    clock: u64,
+}
+
+/// So many agents are remembered. Each start of an agent has an id of its own; those whose last stream is the longest ago are
+/// forgotten. Should one come back, it stores again what it sends again, which is dropped later.
+const MAX_AGENTS: usize = 100_000;
 
 struct Agent {
     durable: SeqRanges,
     pending: HashSet<u64>,
     /// Whether a batch of it was ever made durable here.
     stored: bool,
+    /// When its last stream was opened.
+    used: u64,
     /// Changes when `durable` does.
     news: watch::Sender<()>,
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { durable: SeqRanges::default(), pending: HashSet::new(), stored: false, news: watch::channel(()).0 }
+        Self {
+            durable: SeqRanges::default(),
+            pending: HashSet::new(),
+            stored: false,
+            used: 0,
+            news: watch::channel(()).0,
+        }
+    }
+}
+
+impl Agent {
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.news.receiver_count() == 0
+    }
+}
+
+impl Agents {
+    /// Forgets those that were idle for the longest time, a tenth at once, when there are too many.
+    fn make_room(&mut self) {
+        if self.by_id.len() < MAX_AGENTS {
+            return;
+        }
+        let mut idle: Vec<_> =
+            self.by_id.iter().filter(|(_, agent)| agent.is_idle()).map(|(id, agent)| (agent.used, *id)).collect();
+        idle.sort_unstable();
+        for (_, id) in idle.into_iter().take(MAX_AGENTS / 10) {
+            self.by_id.remove(&id);
+        }
     }
 }
 
@@ -60,7 +100,7 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        if let Some(agent) = self.batches.0.lock().get_mut(&self.key.agent) {
+        if let Some(agent) = self.batches.0.lock().by_id.get_mut(&self.key.agent) {
             agent.pending.remove(&self.key.seq);
         }
     }
@@ -70,7 +110,7 @@ impl Batches {
     /// Takes note that a batch is durable.
     pub fn note(&self, key: BatchKey) {
         let mut agents = self.0.lock();
-        let agent = agents.entry(key.agent).or_default();
+        let agent = agents.by_id.entry(key.agent).or_default();
         agent.durable.insert(key.seq);
         agent.stored = true;
         agent.news.send_replace(());
@@ -79,7 +119,7 @@ impl Batches {
     /// Asks for the right to store a batch.
     pub fn claim(&self, key: BatchKey) -> Claim {
         let mut agents = self.0.lock();
-        let agent = agents.entry(key.agent).or_default();
+        let agent = agents.by_id.entry(key.agent).or_default();
         if agent.durable.contains(key.seq) {
             Claim::Durable
         } else if agent.pending.insert(key.seq) {
@@ -89,18 +129,24 @@ impl Batches {
         }
     }
 
-    /// Takes note that an agent will never send a batch below `first_seq` again, and gives what is durable of it, with
-    /// a watch that changes when more is.
+    /// Forgets the batches of an agent below `first_seq`, since it says that it will never send one again, and gives what is
+    /// durable of the others, with a watch that changes when more is. One that comes nevertheless is stored.
     pub fn agent(&self, agent: Uuid, first_seq: u64) -> (SeqRanges, watch::Receiver<()>) {
         let mut agents = self.0.lock();
-        let agent = agents.entry(agent).or_default();
-        agent.durable.insert_below(first_seq);
+        agents.make_room();
+        agents.clock += 1;
+        let used = agents.clock;
+        let agent = agents.by_id.entry(agent).or_default();
+        agent.used = used;
+        agent.durable.remove_below(first_seq);
         (agent.durable.clone(), agent.news.subscribe())
     }
 
-    /// Takes note that an agent will never send a batch below `first_seq` again.
+    /// Forgets the batches of an agent below `first_seq`, since it says that it will never send one again.
     pub fn forget_below(&self, agent: Uuid, first_seq: u64) {
-        self.0.lock().entry(agent).or_default().durable.insert_below(first_seq);
+        if let Some(agent) = self.0.lock().by_id.get_mut(&agent) {
+            agent.durable.remove_below(first_seq);
+        }
     }
 
     /// Takes note that a stream of an agent has ended, whose news were `news`. Of one that never had anything stored nothing
@@ -108,31 +154,35 @@ impl Batches {
     pub fn leave(&self, agent: Uuid, news: watch::Receiver<()>) {
         drop(news);
         let mut agents = self.0.lock();
-        let idle = |agent: &Agent| !agent.stored && agent.pending.is_empty() && agent.news.receiver_count() == 0;
-        if agents.get(&agent).is_some_and(idle) {
-            agents.remove(&agent);
+        if agents.by_id.get(&agent).is_some_and(|agent| !agent.stored && agent.is_idle()) {
+            agents.by_id.remove(&agent);
         }
     }
 
     /// What is durable of every agent that has something stored here.
     pub fn export(&self) -> Vec<(Uuid, SeqRanges)> {
         let agents = self.0.lock();
-        agents.iter().filter(|(_, agent)| agent.stored).map(|(id, agent)| (*id, agent.durable.clone())).collect()
+        agents.by_id.iter().filter(|(_, agent)| agent.stored).map(|(id, agent)| (*id, agent.durable.clone())).collect()
     }
 
     /// Takes note of what `export` gave before the process started.
     pub fn import(&self, agents: Vec<(Uuid, SeqRanges)>) {
         let mut all = self.0.lock();
         for (id, durable) in agents {
-            let agent = all.entry(id).or_default();
+            let agent = all.by_id.entry(id).or_default();
             agent.stored = true;
             agent.durable.insert_below(durable.upto());
             durable.above().for_each(|range| agent.durable.insert_range(range));
         }
     }
 
+    /// How many agents are remembered.
+    pub fn agents(&self) -> usize {
+        self.0.lock().by_id.len()
+    }
+
     /// What is durable of an agent.
     pub fn durable(&self, agent: Uuid) -> SeqRanges {
-        self.0.lock().get(&agent).map(|agent| agent.durable.clone()).unwrap_or_default()
+        self.0.lock().by_id.get(&agent).map(|agent| agent.durable.clone()).unwrap_or_default()
     }
 }

@@ -312,6 +312,11 @@ impl Storage {
         self.0.batches.leave(agent, news);
     }
 
+    /// How many agents are remembered.
+    pub fn agents(&self) -> usize {
+        self.0.batches.agents()
+    }
+
     /// What is durable of an agent's batches.
     pub fn durable(&self, agent: Uuid) -> SeqRanges {
         self.0.batches.durable(agent)
