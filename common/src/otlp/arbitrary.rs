@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
 use proptest::{collection::vec, option, prelude::*};
 
 /// A request that decodes, all of whose spans are good.
-pub(super) fn request() -> impl Strategy<Value = TracesData> {
+pub(crate) fn request() -> impl Strategy<Value = TracesData> {
     vec(resource_spans(), 0..3).prop_map(|resource_spans| TracesData { resource_spans })
 }
 

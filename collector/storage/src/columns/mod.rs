@@ -20,7 +20,7 @@ mod view;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use builder::{Builder, Spans};
 pub use resource::Resource;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use parquet::{column::page::Page, errors::Result as ParquetResult};
 use uuid::Uuid;
 
 use super::{BlockError, file::SpansFile};
@@ -27,6 +29,8 @@ struct Kept {
     bytes: usize,
     files: HashMap<Uuid, Entry<SpansFile>>,
     resources: HashMap<Uuid, Entry<HashMap<u64, Resource>>>,
+    /// By block and place in its spans file.
+    dictionaries: HashMap<(Uuid, u64), Entry<Page>>,
 }
 
 struct Entry<T> {
@@ -34,6 +38,9 @@ struct Entry<T> {
     bytes: usize,
     used: u64,
 }
+
+/// What keeping a page takes besides it.
+const ENTRY_BYTES: usize = 200;
 
 impl Cache {
     /// Keeps up to `max_bytes`, about.
@@ -73,14 +80,34 @@ impl Cache {
         self.get(block, |kept| &mut kept.resources, read)
     }
 
-    fn get<T>(
+    /// A dictionary page of a block's spans file, which starts at `start`, read if it is not kept.
+    pub(super) fn dictionary(
         &self,
         block: Uuid,
-        of: impl Fn(&mut Kept) -> &mut HashMap<Uuid, Entry<T>>,
-        read: impl FnOnce() -> Result<(T, usize), BlockError>,
-    ) -> Result<Arc<T>, BlockError> {
+        start: u64,
+        read: impl FnOnce() -> ParquetResult<Page>,
+    ) -> ParquetResult<Page> {
+        let page = self.get(
+            (block, start),
+            |kept| &mut kept.dictionaries,
+            || {
+                read().map(|page| {
+                    let bytes = page.buffer().len() + ENTRY_BYTES;
+                    (page, bytes)
+                })
+            },
+        )?;
+        Ok(Page::clone(&page))
+    }
+
+    fn get<K: Hash + Eq, T, E>(
+        &self,
+        key: K,
+        of: impl Fn(&mut Kept) -> &mut HashMap<K, Entry<T>>,
+        read: impl FnOnce() -> Result<(T, usize), E>,
+    ) -> Result<Arc<T>, E> {
         let used = self.clock.fetch_add(1, Ordering::Relaxed);
-        if let Some(entry) = of(&mut self.kept.lock()).get_mut(&block) {
+        if let Some(entry) = of(&mut self.kept.lock()).get_mut(&key) {
             entry.used = used;
             return Ok(entry.value.clone());
         }
@@ -88,29 +115,36 @@ impl Cache {
         let (value, bytes) = read()?;
         let value = Arc::new(value);
         let mut kept = self.kept.lock();
-        if let Some(before) = of(&mut kept).insert(block, Entry { value: value.clone(), bytes, used }) {
+        if let Some(before) = of(&mut kept).insert(key, Entry { value: value.clone(), bytes, used }) {
             kept.bytes -= before.bytes;
         }
         kept.bytes += bytes;
-        kept.shrink(self.max_bytes);
+        if kept.bytes > self.max_bytes {
+            kept.shrink(self.max_bytes / 8 * 7);
+        }
         Ok(value)
     }
 }
 
 impl Kept {
+    /// Forgets what was not used for the longest time.
     fn shrink(&mut self, max_bytes: usize) {
-        while self.bytes > max_bytes {
-            let file = self.files.iter().map(|(block, entry)| (entry.used, *block)).min();
-            let resources = self.resources.iter().map(|(block, entry)| (entry.used, *block)).min();
-            let gone = match (file, resources) {
-                (Some(file), resources) if resources.is_none_or(|resources| file < resources) => {
-                    self.files.remove(&file.1).map(|entry| entry.bytes)
-                }
-                (_, Some((_, block))) => self.resources.remove(&block).map(|entry| entry.bytes),
-                (_, None) => None,
-            };
-            let Some(bytes) = gone else { return };
-            self.bytes -= bytes;
+        let files = self.files.values().map(|entry| (entry.used, entry.bytes));
+        let resources = self.resources.values().map(|entry| (entry.used, entry.bytes));
+        let dictionaries = self.dictionaries.values().map(|entry| (entry.used, entry.bytes));
+        let mut all: Vec<_> = files.chain(resources).chain(dictionaries).collect();
+        all.sort_unstable();
+        let (mut left, mut oldest) = (self.bytes, 0);
+        for (used, bytes) in all {
+            if left <= max_bytes {
+                break;
+            }
+            left -= bytes;
+            oldest = used + 1;
         }
+        self.bytes = left;
+        self.files.retain(|_, entry| entry.used >= oldest);
+        self.resources.retain(|_, entry| entry.used >= oldest);
+        self.dictionaries.retain(|_, entry| entry.used >= oldest);
     }
 }

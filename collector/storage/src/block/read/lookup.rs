@@ -1,40 +1,53 @@
 //! Finds a trace: by the bounds of pages, then in the few pages that can hold it.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::Schema;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector},
+        arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector},
+        parquet_to_arrow_field_levels,
     },
     errors::ParquetError,
     file::page_index::column_index::ColumnIndexMetaData,
 };
+use uuid::Uuid;
 
 use super::{
-    Why,
+    Cache, Why,
     file::SpansFile,
     memory::{ids, memory_form},
+    pages::Group,
 };
 use crate::{
     columns::{Resource, write_otlp},
-    schema::core,
+    schema::{ATTRIBUTE_PREFIX, CORE, core},
 };
 
 /// The spans of a trace as OTLP; None when there are none.
-pub fn trace(file: &SpansFile, trace: &TraceId, resources: &HashMap<u64, Resource>) -> Result<Option<Bytes>, Why> {
+pub fn trace(
+    file: &SpansFile,
+    (block, cache): (Uuid, &Arc<Cache>),
+    trace: &TraceId,
+    resources: &HashMap<u64, Resource>,
+) -> Result<Option<Bytes>, Why> {
     let mut parts = Vec::new();
-    for group in 0..file.metadata.metadata().num_row_groups() {
-        let near = candidates(file, group, trace.as_bytes())?;
+    for number in 0..file.metadata.metadata().num_row_groups() {
+        let near = candidates(file, number, trace.as_bytes())?;
         if near.is_empty() {
             continue;
         }
-        let rows = rows_of(file, group, near, trace.as_bytes())?;
+        let mut group = Group::new(file, number, block, cache);
+        let rows = rows_of(file, &group, near, trace.as_bytes())?;
         if !rows.is_empty() {
-            parts.extend(read(file, group, rows, ProjectionMask::all())?);
+            let leaves = columns_with_values(file, &mut group, &rows)?;
+            for batch in read(file, &group, rows, &leaves)? {
+                parts.push(with_core(&batch)?);
+            }
         }
     }
     // A parent may be in another batch, or row group.
@@ -72,10 +85,9 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
 }
 
 /// The rows of a trace among those near it.
-fn rows_of(file: &SpansFile, group: usize, near: Range<usize>, trace: &[u8; 16]) -> Result<Range<usize>, Why> {
-    let only_traces = ProjectionMask::leaves(file.metadata.parquet_schema(), [core::TRACE_ID]);
+fn rows_of(file: &SpansFile, group: &Group, near: Range<usize>, trace: &[u8; 16]) -> Result<Range<usize>, Why> {
     let (mut row, mut found) = (near.start, None::<Range<usize>>);
-    for batch in read(file, group, near, only_traces)? {
+    for batch in read(file, group, near, &[core::TRACE_ID])? {
         let traces: &[[u8; 16]] = ids(&batch, 0)?;
         let (first, end) =
             (traces.partition_point(|other| other < trace), traces.partition_point(|other| other <= trace));
@@ -87,13 +99,56 @@ fn rows_of(file: &SpansFile, group: usize, near: Range<usize>, trace: &[u8; 16])
     Ok(found.unwrap_or(0..0))
 }
 
-fn read(file: &SpansFile, group: usize, rows: Range<usize>, columns: ProjectionMask) -> Result<Vec<RecordBatch>, Why> {
+/// The columns that have values in some rows, and those that always have.
+fn columns_with_values(file: &SpansFile, group: &mut Group, rows: &Range<usize>) -> Result<Vec<usize>, Why> {
+    let schema = file.metadata.parquet_schema();
+    let mut leaves = Vec::new();
+    let mut root = (usize::MAX, false);
+    for leaf in 0..schema.num_columns() {
+        // The first leaf of a list tells for all of them.
+        if schema.get_column_root_idx(leaf) != root.0 {
+            root = (schema.get_column_root_idx(leaf), group.has_values(leaf, rows)?);
+        }
+        if root.1 {
+            leaves.push(leaf);
+        }
+    }
+    Ok(leaves)
+}
+
+fn read(file: &SpansFile, group: &Group, rows: Range<usize>, leaves: &[usize]) -> Result<Vec<RecordBatch>, Why> {
+    let schema = file.metadata.parquet_schema();
+    let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
+    let levels = parquet_to_arrow_field_levels(schema, mask, Some(file.metadata.schema().fields()))?;
     let selection = RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())]);
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.pages(), file.metadata.clone())
-        .with_row_groups(vec![group])
-        .with_projection(columns)
-        .with_row_selection(selection)
-        .with_batch_size(rows.len().clamp(1, 8192))
-        .build()?;
+    let reader = ParquetRecordBatchReader::try_new_with_row_groups(
+        &levels,
+        group,
+        rows.len().clamp(1, MAX_BATCH_ROWS),
+        Some(selection),
+    )?;
     reader.map(|batch| batch.map_err(|error| ParquetError::from(error).into())).collect()
+}
+
+/// A trace's rows are read so many at a time.
+const MAX_BATCH_ROWS: usize = 8192;
+
+/// Puts core columns back that were not read because they have no values.
+fn with_core(batch: &RecordBatch) -> Result<RecordBatch, Why> {
+    let schema = batch.schema();
+    let mut fields = CORE.clone();
+    let mut columns: Vec<ArrayRef> = CORE
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        })
+        .collect();
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        if field.name().starts_with(ATTRIBUTE_PREFIX) {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Why::Columns(error.to_string()))
 }

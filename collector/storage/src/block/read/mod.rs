@@ -1,13 +1,19 @@
 //! Reads blocks: a trace by its id, or everything in order.
 //!
-//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read, `lookup` finds a trace, `scan` goes
-//! through all spans, `memory` gives them the form that they have in memory.
+//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace, with the pages
+//! that `pages` gives to the parquet crate; `scan` goes through all spans; `memory` gives them the form that they have in
+//! memory.
 
 mod cache;
 mod file;
+mod header;
 mod lookup;
 mod memory;
+mod pages;
 mod scan;
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -119,7 +125,8 @@ impl Block {
     pub fn trace(&self, trace: &TraceId) -> Result<Option<Bytes>, BlockError> {
         let file = self.spans()?;
         let resources = self.resources()?;
-        lookup::trace(&file, trace, &resources).map_err(|error| at(&self.path, SPANS, error))
+        lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources)
+            .map_err(|error| at(&self.path, SPANS, error))
     }
 
     /// The resources of the spans, by id. Blocking.

@@ -2,7 +2,7 @@
 
 // The requests of the tests of the wire.
 #[path = "../../../../../common/src/otlp/arbitrary.rs"]
-mod arbitrary;
+pub(crate) mod arbitrary;
 mod hostile;
 mod resources;
 mod round_trip;
@@ -19,7 +19,7 @@ use super::{Builder, Spans, pair::put_bytes, write_otlp};
 use crate::schema;
 
 /// The columns of one request, which has passed the check.
-fn columns(request: &[u8]) -> Spans {
+pub(crate) fn columns(request: &[u8]) -> Spans {
     let checked = walk::check(request, |_| ()).unwrap();
     assert_eq!(checked.bad, []);
     let mut builder = Builder::new();
@@ -30,7 +30,7 @@ fn columns(request: &[u8]) -> Spans {
 }
 
 /// All rows as OTLP.
-fn otlp(spans: &Spans) -> Vec<u8> {
+pub(crate) fn otlp(spans: &Spans) -> Vec<u8> {
     let rows: Vec<usize> = (0..spans.batch.num_rows()).collect();
     let mut out = Vec::new();
     let find = |id| spans.resources.iter().find(|resource| resource.id == id).cloned();
@@ -39,7 +39,7 @@ fn otlp(spans: &Spans) -> Vec<u8> {
 }
 
 /// Each span with what it is in, so that spans may be compared whose order is not kept. Attributes are sorted by key.
-fn spans(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn spans(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut spans = Vec::new();
     for ResourceSpans { resource, scope_spans, schema_url } in TracesData::decode(bytes).unwrap().resource_spans {
         for ScopeSpans { scope, spans: within, schema_url: scope_schema_url } in scope_spans {
