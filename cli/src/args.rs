@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clew_common::ids::Tenant;
 use http::{HeaderName, HeaderValue, Uri};
 
 /// `500ms`, `60s`, `5m`, `2h`, or a plain number of seconds.
@@ -47,6 +48,11 @@ pub(crate) fn collector(text: &str) -> Result<Uri, String> {
     let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(hint)?;
     let port = authority.port_u16().unwrap_or(4327);
     format!("http://{}:{port}", authority.host()).parse().map_err(|_| hint.to_owned())
+}
+
+/// A tenant's name.
+pub(crate) fn tenant(text: &str) -> Result<Tenant, String> {
+    Tenant::new(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod blocks;
 mod clock;
 mod collector;
 mod completions;
@@ -16,8 +17,10 @@ mod demo;
 mod fake_collector;
 mod load;
 mod output;
+mod place;
 mod trace;
 mod up;
+mod verify;
 
 /// Distributed tracing: see your traces, and put tracing systems under load
 #[derive(Debug, Parser)]
@@ -42,6 +45,10 @@ enum Command {
     Up(up::Args),
     /// Put any OTLP endpoint under load, and check what it kept
     Load(load::Args),
+    /// What is in a collector's blocks, and what takes their bytes
+    Blocks(blocks::Args),
+    /// Read everything that a collector has stored, and say what is damaged
+    Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -53,6 +60,8 @@ impl Command {
             Self::Trace(args) => args.run(),
             Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),
+            Self::Blocks(args) => args.run(),
+            Self::Verify(args) => args.run(),
             Self::Completions(args) => args.run(),
         }
     }

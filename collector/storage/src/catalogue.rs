@@ -77,7 +77,7 @@ fn open_block(store: &Arc<dyn Store>, cache: &Arc<Cache>, path: &str) -> Result<
 }
 
 /// Takes `<tenant>/blocks/<day>/<id>/<file>` apart: tenant, id, the block's folder, the file's name. None for other files.
-fn parts(path: &str) -> Option<(Tenant, Uuid, &str, &str)> {
+pub fn parts(path: &str) -> Option<(Tenant, Uuid, &str, &str)> {
     let (folder, name) = path.rsplit_once('/')?;
     let mut names = folder.split('/');
     let (tenant, "blocks", _day, id, None) = (names.next()?, names.next()?, names.next()?, names.next()?, names.next())

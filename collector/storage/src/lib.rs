@@ -25,6 +25,7 @@ mod snapshot;
 mod storage;
 pub mod store;
 mod sweep;
+pub mod verify;
 pub mod wal;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod write;
 
 pub use filter::{Filter, FilterError};
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
-pub use read::{Block, BlockError, Cache};
+pub use read::{Block, BlockError, Cache, Why};
 pub use write::{BlockWriter, CHECKSUMS, Layout, WriteError};
 
 /// The spans.

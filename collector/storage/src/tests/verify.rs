@@ -1,0 +1,106 @@
+//! What is found in a healthy store, and in one with flipped bytes.
+
+use std::{path::Path, sync::Arc};
+
+use clew_common::log::{Disk, SimDisk};
+
+use super::{append, open, store};
+use crate::{
+    store::Store,
+    verify::{Damage, check_block, folders, is_damage, read_wal, set_aside},
+};
+
+/// Two blocks, and a WAL with records that are in none.
+async fn filled() -> SimDisk {
+    let disk = SimDisk::new();
+    let storage = open(&disk, 16 << 20).storage;
+    for seq in 1..=2 {
+        append(&storage, "a", seq, &[seq as u8, 9], "x").await.unwrap();
+        storage.flush().unwrap();
+    }
+    for seq in 3..=5 {
+        append(&storage, "a", seq, &[seq as u8], "y").await.unwrap();
+    }
+    drop(storage);
+    disk.kill();
+    disk
+}
+
+fn wal(disk: &SimDisk) -> (Vec<u64>, Vec<Damage>) {
+    let (mut records, mut damage) = (Vec::new(), Vec::new());
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    // A thread of its own: the test has a runtime already.
+    std::thread::scope(|scope| {
+        let read =
+            || read_wal(disk, Path::new("/store/wal"), |record| records.push(record.seq), |found| damage.push(found));
+        scope.spawn(read).join().unwrap().unwrap();
+    });
+    (records, damage)
+}
+
+/// What is damaged, with the folders of the blocks that it is in.
+fn blocks(store: &Arc<dyn Store>, repair: bool) -> Vec<Damage> {
+    let mut all = Vec::new();
+    for found in folders(store).unwrap() {
+        let damage = match found.block.as_ref().unwrap() {
+            Ok(block) => check_block(&**store, &found, block).unwrap(),
+            Err(error) => {
+                assert!(is_damage(error));
+                vec![Damage { place: error.path.clone(), what: error.why.to_string() }]
+            }
+        };
+        if repair && !damage.is_empty() {
+            set_aside(&**store, &found).unwrap();
+        }
+        all.extend(damage);
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_damaged_in_a_healthy_store_and_looking_changes_nothing() {
+    let disk = filled().await;
+    let names = |disk: &SimDisk| disk.list(Path::new("/store/wal")).unwrap();
+    let before = names(&disk);
+    let (records, damage) = wal(&disk);
+    assert!(records.ends_with(&[3, 4, 5]), "{records:?}");
+    assert_eq!(damage, []);
+    assert_eq!(blocks(&store(&disk), false), []);
+    assert_eq!(names(&disk), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_byte_in_any_file_of_a_block_is_found_and_repaired() {
+    let disk = filled().await;
+    let files: Vec<_> = folders(&store(&disk)).unwrap().remove(0).files;
+    assert_eq!(files.len(), 4);
+    for file in files {
+        for place in [0, 1, 2, 3].map(|part| part * (file.bytes - 1) / 3) {
+            let disk = filled().await;
+            // Ids of blocks come from a seed: they are the same each time.
+            disk.flip(&Path::new("/store/blocks").join(&file.path), place, 5);
+            let damage = blocks(&store(&disk), true);
+            assert!(damage.iter().any(|damage| damage.place == file.path), "{} byte {place}: {damage:?}", file.path);
+            assert_eq!(blocks(&store(&disk), false), []);
+            assert_eq!(folders(&store(&disk)).unwrap().len(), 1);
+            let kept = store(&disk).list("a/quarantine").unwrap();
+            assert_eq!(kept.len(), 4);
+            assert_eq!(open(&disk, 16 << 20).storage.stats().damaged_blocks, 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_byte_in_a_record_of_the_wal_is_found_where_it_is() {
+    let disk = filled().await;
+    let name = disk.list(Path::new("/store/wal")).unwrap().into_iter().filter(|name| name.ends_with(".seg")).max();
+    let path = Path::new("/store/wal").join(name.unwrap());
+    let mut healthy = wal(&disk).0;
+    let damaged = healthy.remove(healthy.len() - 2);
+    let record = clew_common::log::read_whole(&disk, &path).unwrap().windows(16).position(|bytes| bytes == [4; 16]);
+    disk.flip(&path, record.unwrap() as u64, 1);
+    let (records, damage) = wal(&disk);
+    assert_eq!(records, healthy);
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert!(damage[0].what.contains(&format!("from {damaged} to {damaged}")), "{damage:?}");
+}
