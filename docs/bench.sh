@@ -34,6 +34,16 @@ settle
 for pid in "${pids[@]}"; do
   echo "$(ps -o comm= -p "$pid"): $(awk -v s="$spans" -v c="$(cpu "$pid")" 'BEGIN {printf "%d spans per CPU-s in all (%.2f CPU-s)", s / c, c}')"
 done
+echo "== with all merges done"
+before=0
+until awk -v now="$(cpu "${pids[0]}")" -v before="$before" 'BEGIN {exit !(now - before < 0.2)}'; do
+  before=$(cpu "${pids[0]}")
+  sleep 3
+done
+for pid in "${pids[@]}"; do
+  echo "$(ps -o comm= -p "$pid"): $(awk -v s="$spans" -v c="$(cpu "$pid")" 'BEGIN {printf "%d spans per CPU-s in all (%.2f CPU-s)", s / c, c}')"
+done
+curl -s http://127.0.0.1:24329/metrics | grep -E '^clew_collector_(blocks|block_spans|block_bytes|memtable_batches) '
 echo "== lookups, one after the other, in $spans spans"
 "$bin/clew" load check "$dir/corpus" --collector http://$collector --sample 5000 --concurrency 1
 stop
