@@ -253,12 +253,14 @@ impl<'a> Stream<'a> {
         }
         let Some(mut cursor) = self.cursor.take() else { return };
         let (queue, work, mut next_seq) = (self.sender.queue.clone(), self.sender.world.work, self.next_seq);
+        // More than `end` may be committed by now, and be read.
+        let life_end = self.life_end;
         self.reading = Some(Box::pin(work.run(move || {
             let entries = queue.reader().next(&mut cursor, READ_BYTES);
             // A jump is a gap: what was there will never be sent.
             for entry in entries.iter().flatten() {
-                queue.skip(next_seq..entry.seq.min(end));
-                next_seq = (entry.seq + 1).min(end);
+                queue.skip(next_seq..entry.seq.min(life_end));
+                next_seq = (entry.seq + 1).min(life_end);
             }
             if entries.as_ref().is_ok_and(Vec::is_empty) {
                 queue.skip(next_seq..end);
