@@ -214,6 +214,7 @@ async fn a_collector_with_little_memory_keeps_to_it_and_finds_what_it_took() -> 
         acked.push(trace);
     }
     assert!(acked.len() > 20, "only {} were taken", acked.len());
-    door.stayed_within(96 << 20)?;
+    // Besides the spans: a block that is being written or merged, and batches on their way.
+    door.stayed_within(192 << 20)?;
     pair.all_found(&acked).await
 }
