@@ -75,9 +75,15 @@ impl SeqRanges {
         part
     }
 
-    /// Takes out everything below `seq`.
-    pub fn remove_below(&mut self, seq: u64) {
-        *self = self.within(seq..u64::MAX);
+    /// Takes out the lowest ranges that end at `seq` or below it, until no more than `most` ranges are left. What is below
+    /// `upto` stays: it costs nothing.
+    pub fn thin_below(&mut self, seq: u64, most: usize) {
+        while self.above.len() > most
+            && let Some(lowest) = self.above.first_entry()
+            && *lowest.get() <= seq
+        {
+            lowest.remove();
+        }
     }
 
     /// Adds everything below `upto`.
@@ -93,6 +99,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn few_ranges_stay_and_of_many_the_lowest_go() {
+        let mut set = SeqRanges::below(3);
+        (5..50).step_by(5).for_each(|seq| set.insert(seq));
+        let all = set.clone();
+        set.thin_below(u64::MAX, 9);
+        assert_eq!(set, all);
+        set.thin_below(6, 2);
+        assert_eq!((set.upto(), set.above().next()), (3, Some(10..11)), "{set:?}");
+        set.thin_below(u64::MAX, 2);
+        assert_eq!(set.above().collect::<Vec<_>>(), [40..41, 45..46]);
+    }
 
     proptest! {
         #[test]

@@ -25,6 +25,9 @@ struct Agents {
 /// forgotten. Should one come back, it stores again what it sends again, which is dropped later.
 const MAX_AGENTS: usize = 100_000;
 
+/// An agent that sends to several collectors leaves each with ranges; past so many, those that it will never send again go.
+const MAX_RANGES: usize = 1000;
+
 struct Agent {
     durable: SeqRanges,
     pending: HashSet<u64>,
@@ -129,8 +132,8 @@ impl Batches {
         }
     }
 
-    /// Forgets the batches of an agent below `first_seq`, since it says that it will never send one again, and gives what is
-    /// durable of the others, with a watch that changes when more is. One that comes nevertheless is stored.
+    /// Gives what is durable of an agent's batches, with a watch that changes when more is. It says that it will never send one
+    /// below `first_seq` again.
     pub fn agent(&self, agent: Uuid, first_seq: u64) -> (SeqRanges, watch::Receiver<()>) {
         let mut agents = self.0.lock();
         agents.make_room();
@@ -138,14 +141,15 @@ impl Batches {
         let used = agents.clock;
         let agent = agents.by_id.entry(agent).or_default();
         agent.used = used;
-        agent.durable.remove_below(first_seq);
+        agent.durable.thin_below(first_seq, MAX_RANGES);
         (agent.durable.clone(), agent.news.subscribe())
     }
 
-    /// Forgets the batches of an agent below `first_seq`, since it says that it will never send one again.
+    /// Takes note that an agent says that it will never send a batch below `first_seq` again. What is known of those is kept
+    /// while it is little: an agent that runs on a copy of its folder may send them all the same.
     pub fn forget_below(&self, agent: Uuid, first_seq: u64) {
         if let Some(agent) = self.0.lock().by_id.get_mut(&agent) {
-            agent.durable.remove_below(first_seq);
+            agent.durable.thin_below(first_seq, MAX_RANGES);
         }
     }
 

@@ -52,9 +52,9 @@ async fn durable_batches_are_remembered_over_a_restart_and_a_failed_one_may_come
     assert_eq!([1, 2, 3, 4].map(|seq| durable.contains(seq)), [true, false, true, false]);
     assert!(matches!(again.storage.claim(BatchKey { agent: AGENT, seq: 3 }), Claim::Durable));
     assert_eq!(again.known.iter().map(|(_, hash)| *hash).collect::<Vec<_>>(), [1, 3]);
-    // What it will not send again is forgotten, never made durable by saying so.
-    let (durable, _) = again.storage.agent(AGENT, 3);
-    assert_eq!([1, 2, 3, 4].map(|seq| durable.contains(seq)), [false, false, true, false]);
+    // What it says not to send again is not made durable by saying so, nor forgotten: a copy of it may send it.
+    let (durable, _) = again.storage.agent(AGENT, 4);
+    assert_eq!([1, 2, 3, 4].map(|seq| durable.contains(seq)), [true, false, true, false]);
     again.storage.forget_below(AGENT, u64::MAX);
     assert!(matches!(again.storage.claim(BatchKey { agent: AGENT, seq: 4 }), Claim::New(_)));
 }
