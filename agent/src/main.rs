@@ -7,7 +7,7 @@ use clew_agent::{
     Agent, connect_over_tcp,
     options::{Flags, Options},
 };
-use clew_common::{config, shutdown, telemetry, world::World};
+use clew_common::{config, errors, shutdown, telemetry, world::World};
 
 /// Takes the spans of this node's services, makes them durable and sends them to a collector.
 ///
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where errors should go may be what failed: a full disk, a closed pipe.
-            let _ = writeln!(std::io::stderr(), "clew-agent: {error:#}");
+            let _ = writeln!(std::io::stderr(), "clew-agent: {}", errors::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use clew_common::errors;
 
 mod args;
 mod blocks;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("clew: {error:#}");
+            eprintln!("clew: {}", errors::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,7 @@ use clew_collector::{
     Collector,
     options::{Flags, Options},
 };
-use clew_common::{config, shutdown, telemetry, world::World};
+use clew_common::{config, errors, shutdown, telemetry, world::World};
 
 /// Persists the spans of agents and answers every question about traces.
 ///
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where errors should go may be what failed: a full disk, a closed pipe.
-            let _ = writeln!(std::io::stderr(), "clew-collector: {error:#}");
+            let _ = writeln!(std::io::stderr(), "clew-collector: {}", errors::in_one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -61,15 +61,26 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let opened = runtime.block_on(async {
         let _telemetry = telemetry::start("clew-collector", &options.telemetry)?;
         let (stopper, drain) = shutdown::channel();
         tokio::spawn(stopper.on_signals(Duration::from_secs(options.drain_timeout_s)));
         let (grpc, http, web, tempo) = (options.grpc, options.http, options.web, options.tempo);
-        let opening = drain.clone();
-        let collector = tokio::task::spawn_blocking(move || Collector::open(options, World::real(), opening)).await??;
+        let for_streams = drain.clone();
+        let collector = tokio::select! {
+            opened = tokio::task::spawn_blocking(move || Collector::open(options, World::real(), for_streams)) => opened??,
+            () = drain.begun() => {
+                tracing::info!("stopped before the store was open");
+                return Ok(false);
+            }
+        };
         collector.run(drain, || tracing::info!(%grpc, %http, %web, %tempo, "serving")).await?;
         tracing::info!("stopped");
-        Ok(())
-    })
+        anyhow::Ok(true)
+    })?;
+    if !opened {
+        // What opens the store cannot be stopped, and may be: nothing was promised yet.
+        runtime.shutdown_background();
+    }
+    Ok(())
 }

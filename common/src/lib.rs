@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod config;
+pub mod errors;
 pub mod ids;
 pub mod log;
 pub mod log_metrics;

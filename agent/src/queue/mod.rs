@@ -1,14 +1,21 @@
 //! The queue: a segmented log of packed requests, and what is known of their whereabouts.
 //!
+//! - `lately`: how long what is settled stays, for the hashes of its requests
 //! - `progress`: which batches are durable at a collector, and which collectors may hold the others
 //! - `rejected`: the folder of batches that a collector will never take
 //! - `search`: spans of one trace among those that wait
 
+mod lately;
 mod progress;
 mod rejected;
 mod search;
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use clew_common::{
     log::{self, Appender, Log, Reader, Record, WhenFull},
@@ -20,9 +27,10 @@ use clew_common::{
     world::World,
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::{progress::Progress, rejected::Rejected};
+use self::{lately::Lately, progress::Progress, rejected::Rejected};
 use crate::{metrics::QueueMetrics, options::Options};
 
 pub use self::{
@@ -42,6 +50,8 @@ pub struct Queue {
 
 struct Shared {
     state: Mutex<State>,
+    /// While the log takes no more than this, what is settled stays for as long as its requests may be sent again.
+    lasting_bytes: u64,
     progress_file: PathBuf,
     rejected: Rejected,
 }
@@ -50,6 +60,7 @@ struct State {
     progress: Progress,
     /// What waits: not durable anywhere that the agent knows of.
     waiting: Waiting,
+    lately: Lately,
 }
 
 /// What waits in the queue.
@@ -137,7 +148,12 @@ impl Queue {
             appender: log.appender,
             reader: log.reader,
             shared: Arc::new(Shared {
-                state: Mutex::new(State { progress, waiting: Waiting::default() }),
+                state: Mutex::new(State {
+                    progress,
+                    waiting: Waiting::default(),
+                    lately: Lately::new(next_seq, Instant::now()),
+                }),
+                lasting_bytes: options.max_queue_bytes.0 / 2,
                 progress_file,
                 rejected,
             }),
@@ -211,7 +227,7 @@ impl Queue {
 
     /// Takes note that a batch of so many bytes is durable or will never be sent; frees what is not needed any more.
     pub fn settle(&self, seq: u64, bytes: u32) {
-        let upto = {
+        {
             let mut state = self.shared.state.lock();
             if state.progress.durable.contains(seq) {
                 return;
@@ -219,9 +235,18 @@ impl Queue {
             state.progress.durable.insert(seq);
             state.waiting.remove(bytes);
             self.metrics.set_waiting(state.waiting);
-            state.progress.durable.upto()
-        };
-        self.appender.free_before(upto);
+        }
+        self.free();
+    }
+
+    /// Frees what is settled and will not be asked for again. Past half of its disk, or when the disk is full, the queue
+    /// frees all that is settled: a retry is then only known while the process runs.
+    fn free(&self) {
+        let mut state = self.shared.state.lock();
+        let (upto, needed) = (state.progress.durable.upto(), state.lately.first_needed(Instant::now()));
+        drop(state);
+        let much = self.appender.stats().used_bytes.load(Relaxed) > self.shared.lasting_bytes;
+        self.appender.free_before(if much { upto } else { upto.min(needed) });
     }
 
     /// Takes note of what a collector says to have already. Blocking: reads the heads of what that settles.
@@ -247,7 +272,7 @@ impl Queue {
         let mut heads = search::Heads::new(self.reader.clone(), missing.start);
         let damaged: Vec<_> = std::iter::from_fn(|| heads.next()).take_while(|(seq, ..)| *seq < missing.end).collect();
         let mut spans = 0;
-        let upto = {
+        {
             let mut state = self.shared.state.lock();
             for (seq, head, position) in &damaged {
                 if !state.progress.durable.contains(*seq) {
@@ -257,13 +282,12 @@ impl Queue {
             }
             state.progress.durable.insert_range(missing);
             self.metrics.set_waiting(state.waiting);
-            state.progress.durable.upto()
-        };
+        }
         if spans > 0 {
             self.metrics.evicted_spans("damaged", spans);
             tracing::error!(spans, batches = damaged.len(), "batches in the queue are damaged and will not be sent");
         }
-        self.appender.free_before(upto);
+        self.free();
     }
 
     /// Takes note that batches go to this collector from now on: after a crash it may have any of them.
@@ -290,8 +314,9 @@ impl Queue {
         state.progress.sent.iter().any(|(other, next)| *other != collector && *next > seq)
     }
 
-    /// Writes down what is durable, so that a restart need not ask.
+    /// Writes down what is durable, so that a restart need not ask, and frees what has become old.
     pub fn save_progress(&self) {
+        self.free();
         let progress = {
             let mut state = self.shared.state.lock();
             let upto = state.progress.durable.upto();
@@ -354,11 +379,23 @@ impl Store for Queue {
         let bytes = (head.len() + pack.payload.len()) as u32;
         // Counted before it can be sent, so that it is never settled first.
         self.count(|waiting| waiting.add(bytes));
-        let appended = self.appender.append(Record { kind: SPANS, head, body: pack.payload });
+        let record = Record { kind: SPANS, head, body: pack.payload };
+        let appended = self.appender.append(record.clone());
         let queue = self.clone();
         Box::pin(async move {
-            match appended.await {
-                Ok(_) => Ok(()),
+            let appended = match appended.await {
+                // What is settled and was kept for its hashes makes room.
+                Err(error) if error.is_retryable() => {
+                    queue.appender.free_before(queue.first_seq());
+                    queue.appender.append(record).await
+                }
+                appended => appended,
+            };
+            match appended {
+                Ok(appended) => {
+                    queue.shared.state.lock().lately.accepted(appended.seq, Instant::now());
+                    Ok(())
+                }
                 Err(error) => {
                     queue.count(|waiting| waiting.remove(bytes));
                     Err(error.into())

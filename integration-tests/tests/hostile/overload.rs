@@ -154,6 +154,25 @@ async fn an_identical_retry_is_acked_and_not_stored_again() -> Result<()> {
     pair.still_serves().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_knows_a_retry_after_a_restart_also_when_much_was_sent_since() -> Result<()> {
+    let mut pair = Pair::start(&["--segment-bytes=1MiB"], &[])?;
+    let trace = spans::id();
+    let request = spans::request([spans::span(trace)]);
+    grpc::export(pair.agent.grpc, &request).await?.accepted()?;
+    // Several segments are filled and sent.
+    for _ in 0..6 {
+        grpc::export(pair.agent.grpc, &spans::request([spans::heavy(spans::id(), 1_000_000)])).await?.accepted()?;
+    }
+    pair.agent.wait_sent(SOON)?;
+    assert!(pair.agent.process.stop(SOON)?);
+    pair.agent.restart()?;
+    grpc::export(pair.agent.grpc, &request).await?.accepted()?;
+    assert_eq!(pair.agent_door().metric("suppressed_retries_total"), 1);
+    pair.all_found(&[trace]).await?;
+    pair.still_serves().await
+}
+
 /// Sends a span of fifty megabytes until it is taken.
 async fn send_large(door: Door, by_grpc: bool) -> Result<[u8; 16]> {
     let trace = spans::id();

@@ -88,7 +88,7 @@ impl From<crate::log::AppendError> for StoreError {
 
 /// Makes packs durable.
 pub trait Store: Send + Sync + 'static {
-    /// Returns when the pack is durable (and, at a collector, can be found). The order of two calls is kept.
+    /// Returns when the pack is durable (and, at a collector, can be found).
     fn store(&self, pack: Pack) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 }
 
