@@ -14,6 +14,7 @@ mod clock;
 mod collector;
 mod completions;
 mod demo;
+mod export;
 #[cfg(test)]
 mod fake_collector;
 mod load;
@@ -50,6 +51,8 @@ enum Command {
     Blocks(blocks::Args),
     /// Read everything that a collector has stored, and say what is damaged
     Verify(verify::Args),
+    /// Write what a collector has stored to a file: OTLP JSON, protobuf or Parquet
+    Export(export::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -63,6 +66,7 @@ impl Command {
             Self::Load(args) => args.run(),
             Self::Blocks(args) => args.run(),
             Self::Verify(args) => args.run(),
+            Self::Export(args) => args.run(),
             Self::Completions(args) => args.run(),
         }
     }

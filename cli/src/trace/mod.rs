@@ -17,10 +17,8 @@ use http::Uri;
 use rustix::termios::tcgetwinsize;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use self::{
-    id::TraceId,
-    waterfall::{Style, draw},
-};
+pub(crate) use self::id::TraceId;
+use self::waterfall::{Style, draw};
 use crate::{
     args,
     collector::{Collector, Found, LookupError},

@@ -44,6 +44,17 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// What the file says; None when there is none, or a damaged one. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of the disk; an unknown version.
+    pub fn peek(notes: &Notes) -> io::Result<Option<Self>> {
+        let Some(bytes) = notes.read(FILE)? else { return Ok(None) };
+        Ok(parse(&bytes, &notes.path(FILE))?.ok())
+    }
+}
+
 #[derive(Deserialize)]
 struct Version {
     version: u32,

@@ -1,13 +1,10 @@
 //! Puts damaged blocks away, so that answers are no longer partial. Nothing is lost that could be read.
 
-use super::Found;
+use super::{Found, copy::copy};
 use crate::{
     block::META,
     store::{Store, StoreError},
 };
-
-/// Copied at a time.
-const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Moves a block's folder from `blocks/` to `quarantine/` of its tenant; gives where it is then. The meta is the first
 /// to be deleted: what a move that is cut short then leaves is a block that was never finished, and goes at the next start.
@@ -20,25 +17,10 @@ pub fn set_aside(store: &dyn Store, found: &Found) -> Result<String, StoreError>
     let to = format!("{tenant}/quarantine/{}", rest.unwrap_or(&found.path));
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     for file in &found.files {
-        copy(store, &file.path, &format!("{to}/{}", name(&file.path)))?;
+        copy(store, &file.path, store, &format!("{to}/{}", name(&file.path)))?;
     }
     let is_meta = |path: &str| name(path) == META;
     let (metas, others): (Vec<_>, Vec<_>) = found.files.iter().partition(|file| is_meta(&file.path));
     metas.into_iter().chain(others).try_for_each(|file| store.delete(&file.path))?;
     Ok(to)
-}
-
-fn copy(store: &dyn Store, from: &str, to: &str) -> Result<(), StoreError> {
-    let bytes = store.size(from)?;
-    let source = store.open(from)?;
-    let mut sink = store.create(to)?;
-    let mut at = 0;
-    while at < bytes {
-        let end = bytes.min(at + CHUNK_BYTES);
-        let chunk = source.read(at..end)?;
-        let failed = |error| StoreError { doing: "write", path: to.to_owned(), error };
-        std::io::Write::write_all(&mut sink, &chunk).map_err(failed)?;
-        at = end;
-    }
-    sink.finish().map(|_| ())
 }

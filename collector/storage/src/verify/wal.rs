@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use bytes::Bytes;
 use clew_common::{
     log::{self, Disk, Entry, Log, WhenFull, Work},
     otlp::record::{Head, SPANS},
@@ -100,14 +101,10 @@ pub fn read_wal(
             if kind != SPANS {
                 continue;
             }
-            let opened = Head::decode(&payload).map_err(|error| error.to_string()).and_then(|(head, at)| {
-                let spans = decoder.decode(head.codec, payload.slice(at..), head.raw_bytes, head.spans);
-                spans.map(|decoded| (head, decoded)).map_err(|error| error.to_string())
-            });
-            match opened {
-                Ok((head, decoded)) => {
-                    wal.spans += u64::from(decoded.count);
-                    record(WalRecord { seq, head, spans: decoded.spans });
+            match open(&decoder, &payload) {
+                Ok((head, spans)) => {
+                    wal.spans += u64::from(head.spans);
+                    record(WalRecord { seq, head, spans });
                 }
                 Err(error) => damage(Damage {
                     place: place(position.segment, position.offset),
@@ -123,4 +120,13 @@ pub fn read_wal(
         damage(Damage { place: dir.display().to_string(), what });
     }
     Ok(wal)
+}
+
+/// Opens a record's payload, or says why it cannot be used.
+pub(super) fn open(decoder: &Decoder, payload: &Bytes) -> Result<(Head, Spans), String> {
+    let (head, at) = Head::decode(payload).map_err(|error| error.to_string())?;
+    match decoder.decode(head.codec, payload.slice(at..), head.raw_bytes, head.spans) {
+        Ok(decoded) => Ok((head, decoded.spans)),
+        Err(error) => Err(error.to_string()),
+    }
 }

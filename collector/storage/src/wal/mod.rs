@@ -3,7 +3,8 @@
 //! Two kinds, one interface. On disk it is a `clew_common::log`, and one group is one fdatasync. In a store it is objects of
 //! `wal/<name>/<epoch>/`, put before the ack, so that a collector owns no disk: `queue` gathers records into groups, `objects`
 //! puts them (`object` has the bytes), `epochs` finds what earlier processes left, `owner` notices a second process of the
-//! same name, `entries` reads everything back. `notes` are the small files beside it.
+//! same name, `entries` reads everything back, `peek`
+//! from outside. `notes` are the small files beside it.
 
 mod entries;
 mod epochs;
@@ -11,6 +12,7 @@ mod notes;
 mod object;
 mod objects;
 mod owner;
+mod peek;
 mod place;
 mod queue;
 mod sources;
@@ -31,6 +33,7 @@ use uuid::Uuid;
 pub use entries::Entries;
 pub use notes::{CHECKPOINT, Notes};
 pub use objects::{Objects, Options};
+pub use peek::{Peeked, peek};
 pub use queue::Limits;
 
 use crate::store::StoreError;

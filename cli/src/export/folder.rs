@@ -1,0 +1,89 @@
+//! Spans as Parquet: a folder of blocks, laid out as a collector's.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use clew_common::{ids::Tenant, world::World};
+use clew_storage::{
+    block::{Block, BlockWriter, Spec},
+    columns::Resource,
+    store::{self, Store},
+    verify::{Damage, Found, Part, copy_block},
+};
+
+/// Spans that do not come as whole blocks are gathered to blocks of so many,
+const GATHERED_SPANS: usize = 256 << 10;
+/// or of about so many bytes in memory.
+const GATHERED_BYTES: usize = 256 << 20;
+
+/// Where blocks go.
+pub(crate) struct Folder {
+    store: Arc<dyn Store>,
+    world: World,
+    tenant: Tenant,
+    gathered: Vec<Part>,
+    spans: usize,
+    bytes: usize,
+}
+
+impl Folder {
+    /// A folder that is new or empty.
+    pub(crate) fn create(path: &Path, world: &World, tenant: Tenant) -> anyhow::Result<Self> {
+        let shown = path.display();
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create the folder {shown}"))?;
+        let first = std::fs::read_dir(path).and_then(|mut files| files.next().transpose());
+        if first.with_context(|| format!("cannot list the folder {shown}"))?.is_some() {
+            bail!("the folder {shown} is not empty: nothing is written over");
+        }
+        let place = path.to_str().context("the folder's name is not UTF-8")?;
+        let store = store::open(place, world).with_context(|| format!("cannot open the folder {shown}"))?;
+        Ok(Self { store, world: world.clone(), tenant, gathered: Vec::new(), spans: 0, bytes: 0 })
+    }
+
+    /// Takes a block as it is. Gives what is damaged; nothing of it is taken then.
+    pub(crate) fn copy(&self, from: &dyn Store, found: &Found, block: &Block) -> anyhow::Result<Option<Damage>> {
+        Ok(copy_block(from, found, block, &*self.store)?)
+    }
+
+    /// Takes spans.
+    pub(crate) fn write(&mut self, part: Part) -> anyhow::Result<()> {
+        self.spans += part.spans();
+        self.bytes += part.batch.get_array_memory_size();
+        self.gathered.push(part);
+        if self.spans >= GATHERED_SPANS || self.bytes >= GATHERED_BYTES {
+            self.write_gathered()?;
+        }
+        Ok(())
+    }
+
+    fn write_gathered(&mut self) -> anyhow::Result<()> {
+        let parts = std::mem::take(&mut self.gathered);
+        if std::mem::take(&mut self.spans) == 0 {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let spec = Spec {
+            id: self.world.random.uuid(self.world.clock),
+            tenant: self.tenant.clone(),
+            level: 0,
+            created_ms: self.world.clock.unix_ms(),
+            wal: Vec::new(),
+            replaces: Vec::new(),
+            // Nothing tells what another collector has of them.
+            may_duplicate: true,
+        };
+        let mut resources: Vec<Resource> = Vec::new();
+        let mut known = std::collections::HashSet::new();
+        for part in &parts {
+            resources.extend(part.resources.values().filter(|resource| known.insert(resource.id)).cloned());
+        }
+        let batches: Vec<_> = parts.into_iter().map(|part| part.batch).collect();
+        BlockWriter::write_all(self.store.clone(), spec, &batches, &resources)?;
+        Ok(())
+    }
+
+    /// Writes what is left; all is durable then.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        self.write_gathered()
+    }
+}
