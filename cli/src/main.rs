@@ -17,6 +17,7 @@ mod demo;
 mod export;
 #[cfg(test)]
 mod fake_collector;
+mod import;
 mod load;
 mod output;
 mod place;
@@ -53,6 +54,8 @@ enum Command {
     Verify(verify::Args),
     /// Write what a collector has stored to a file: OTLP JSON, protobuf or Parquet
     Export(export::Args),
+    /// Send what was exported, or other files of OTLP, to a collector or an agent
+    Import(import::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -67,6 +70,7 @@ impl Command {
             Self::Blocks(args) => args.run(),
             Self::Verify(args) => args.run(),
             Self::Export(args) => args.run(),
+            Self::Import(args) => args.run(),
             Self::Completions(args) => args.run(),
         }
     }

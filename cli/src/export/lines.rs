@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    ops::Range,
     path::Path,
 };
 
@@ -126,20 +125,10 @@ impl Lines {
 
     /// Writes spans, as one message or several.
     pub(crate) fn write(&mut self, part: &Part) -> anyhow::Result<()> {
-        self.write_rows(part, 0..part.spans())
-    }
-
-    fn write_rows(&mut self, part: &Part, rows: Range<usize>) -> anyhow::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
+        for message in part.messages(MESSAGE_BYTES) {
+            self.message(&message?)?;
         }
-        let message = part.otlp(rows.clone())?;
-        if message.len() > MESSAGE_BYTES && rows.len() > 1 {
-            let middle = rows.start + rows.len() / 2;
-            self.write_rows(part, rows.start..middle)?;
-            return self.write_rows(part, middle..rows.end);
-        }
-        Ok(self.message(&message)?)
+        Ok(())
     }
 
     fn message(&mut self, message: &[u8]) -> io::Result<()> {

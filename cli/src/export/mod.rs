@@ -227,7 +227,7 @@ impl Args {
 }
 
 /// The format and compression that a name tells.
-fn by_name(path: &Path) -> (Option<Format>, Compression) {
+pub(crate) fn by_name(path: &Path) -> (Option<Format>, Compression) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let (name, compression) = match name.rsplit_once('.') {
         Some((name, "gz")) => (name, Compression::Gzip),

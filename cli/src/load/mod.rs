@@ -10,7 +10,7 @@ mod corpus;
 mod digest;
 mod fresh;
 mod generate;
-mod send;
+pub(crate) mod send;
 mod truth;
 mod wire;
 mod write;

@@ -6,13 +6,13 @@
 
 mod acked;
 mod answer;
-mod body;
+pub(crate) mod body;
 mod processes;
 mod report;
-mod source;
-mod tally;
-mod transport;
-mod worker;
+pub(crate) mod source;
+pub(crate) mod tally;
+pub(crate) mod transport;
+pub(crate) mod worker;
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -3,7 +3,7 @@
 //! It speaks hyper directly: a request is one buffer that is handed to the connection as it is. tonic's client would copy
 //! it once more.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -70,6 +70,15 @@ impl FromStr for Endpoint {
     }
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { authority, .. } => write!(f, "http://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Endpoint {
     fn authority(&self) -> &str {
         match self {
@@ -96,7 +105,7 @@ impl Target {
         extra: &[(HeaderName, HeaderValue)],
     ) -> Result<Self, http::Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("clew-load/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("clew/", env!("CARGO_PKG_VERSION"))));
         let mut uri = Uri::builder();
         match protocol {
             Protocol::Grpc => {

@@ -87,6 +87,24 @@ impl Part {
         Ok(Self { batch: take_record_batch(&self.batch, &rows)?, resources: self.resources })
     }
 
+    /// The spans as OTLP TracesData, in messages of up to `max_bytes` unless a single span has more. Each fails when the
+    /// spans do not have the columns that they should have.
+    pub fn messages(&self, max_bytes: usize) -> impl Iterator<Item = Result<Vec<u8>, PartError>> {
+        let mut left: Vec<Range<usize>> = std::iter::once(0..self.spans()).collect();
+        std::iter::from_fn(move || {
+            while let Some(rows) = left.pop().filter(|rows| !rows.is_empty()) {
+                match self.otlp(rows.clone()) {
+                    Ok(message) if message.len() > max_bytes && rows.len() > 1 => {
+                        let middle = rows.start + rows.len() / 2;
+                        left.extend([middle..rows.end, rows.start..middle]);
+                    }
+                    message => return Some(message),
+                }
+            }
+            None
+        })
+    }
+
     /// Some of the spans as OTLP TracesData.
     ///
     /// # Errors
