@@ -10,6 +10,8 @@ use clew_storage::{
     verify::{self, Damage, Found, Part, PartError},
 };
 
+use uuid::Uuid;
+
 use super::{
     Output, Report,
     select::{Selection, Share},
@@ -50,24 +52,24 @@ impl Blocks<'_> {
     /// Exports all of the tenant's blocks of a listing. Blocks that go meanwhile were merged: what came in their place is
     /// looked for and exported whole.
     pub(crate) fn export(mut self, mut found: Vec<Found>) -> anyhow::Result<()> {
-        let mut done: HashSet<String> = HashSet::new();
+        let mut done: HashSet<Uuid> = HashSet::new();
         for round in 0..ROUNDS {
             let replaced = verify::replaced(&found);
             let before = self.report.spans;
             let mut again = false;
             for found in found.iter().filter(|found| found.tenant == self.selection.tenant) {
-                // Without a meta it is being written: its spans are in the WAL.
-                let Some(opened) = &found.block else { continue };
-                if replaced.contains(&found.id) || done.contains(&found.path) {
+                if replaced.contains(&found.id) || done.contains(&found.id) {
                     continue;
                 }
-                // What was flushed since the first listing came later, or is exported from the WAL.
-                let flushed = opened.as_ref().is_ok_and(|block| block.meta().replaces.is_empty());
-                if round > 0 && flushed {
+                let Some(opened) = &found.block else {
+                    // It is being written, and its spans are in the WAL; or it is being deleted.
+                    again |= round == 0;
                     continue;
-                }
-                if self.block(found, opened.as_ref())? {
-                    done.insert(found.path.clone());
+                };
+                // Merged of what was exported; or flushed since the first listing: that came later, or is exported from the WAL.
+                let known = opened.as_ref().is_ok_and(|block| block.meta().replaces.iter().all(|id| done.contains(id)));
+                if round > 0 && known || self.block(found, opened.as_ref())? {
+                    done.insert(found.id);
                 } else {
                     again = true;
                 }
