@@ -10,10 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use parquet::{column::page::Page, errors::Result as ParquetResult};
+use parquet::errors::Result as ParquetResult;
 use uuid::Uuid;
 
-use super::{BlockError, file::SpansFile};
+use super::{BlockError, cut::Dictionary, file::SpansFile};
 use crate::columns::Resource;
 
 /// What was read of blocks, shared by all of them.
@@ -30,7 +30,7 @@ struct Kept {
     files: HashMap<Uuid, Entry<SpansFile>>,
     resources: HashMap<Uuid, Entry<HashMap<u64, Resource>>>,
     /// By block and place in its spans file.
-    dictionaries: HashMap<(Uuid, u64), Entry<Page>>,
+    dictionaries: HashMap<(Uuid, u64), Entry<Dictionary>>,
 }
 
 struct Entry<T> {
@@ -39,7 +39,7 @@ struct Entry<T> {
     used: u64,
 }
 
-/// What keeping a page takes besides it.
+/// What keeping a dictionary takes besides it.
 const ENTRY_BYTES: usize = 200;
 
 impl Cache {
@@ -80,24 +80,23 @@ impl Cache {
         self.get(block, |kept| &mut kept.resources, read)
     }
 
-    /// A dictionary page of a block's spans file, which starts at `start`, read if it is not kept.
+    /// A dictionary of a block's spans file, which starts at `start`, read if it is not kept.
     pub(super) fn dictionary(
         &self,
         block: Uuid,
         start: u64,
-        read: impl FnOnce() -> ParquetResult<Page>,
-    ) -> ParquetResult<Page> {
-        let page = self.get(
+        read: impl FnOnce() -> ParquetResult<Dictionary>,
+    ) -> ParquetResult<Arc<Dictionary>> {
+        self.get(
             (block, start),
             |kept| &mut kept.dictionaries,
             || {
-                read().map(|page| {
-                    let bytes = page.buffer().len() + ENTRY_BYTES;
-                    (page, bytes)
+                read().map(|dictionary| {
+                    let bytes = dictionary.size() + ENTRY_BYTES;
+                    (dictionary, bytes)
                 })
             },
-        )?;
-        Ok(Page::clone(&page))
+        )
     }
 
     fn get<K: Hash + Eq, T, E>(

@@ -19,7 +19,6 @@ pub struct Header {
 pub enum Kind {
     Dictionary {
         values: usize,
-        sorted: bool,
     },
     /// Levels are compressed with the values.
     Data {
@@ -29,8 +28,6 @@ pub enum Kind {
     /// Levels are not compressed, and come first.
     DataV2 {
         values: usize,
-        nulls: usize,
-        rows: usize,
         encoding: Encoding,
         definition_bytes: usize,
         repetition_bytes: usize,
@@ -53,12 +50,10 @@ impl Header {
                 (2, Value::Int(bytes)) => raw_bytes = bytes,
                 (3, Value::Int(bytes)) => body_bytes = bytes,
                 (5, Value::Struct(ints)) => kind = Some(Kind::Data { values: ints[1], encoding: encoding(ints[2])? }),
-                (7, Value::Struct(ints)) => kind = Some(Kind::Dictionary { values: ints[1], sorted: ints[3] == 1 }),
+                (7, Value::Struct(ints)) => kind = Some(Kind::Dictionary { values: ints[1] }),
                 (8, Value::Struct(ints)) => {
                     kind = Some(Kind::DataV2 {
                         values: ints[1],
-                        nulls: ints[2],
-                        rows: ints[3],
                         encoding: encoding(ints[4])?,
                         definition_bytes: ints[5],
                         repetition_bytes: ints[6],

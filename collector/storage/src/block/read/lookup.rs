@@ -7,11 +7,7 @@ use arrow_schema::Schema;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector},
-        parquet_to_arrow_field_levels,
-    },
+    arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReader, parquet_to_arrow_field_levels},
     errors::ParquetError,
     file::page_index::column_index::ColumnIndexMetaData,
 };
@@ -31,7 +27,7 @@ use crate::{
 /// The spans of a trace as OTLP; None when there are none.
 pub fn trace(
     file: &SpansFile,
-    (block, cache): (Uuid, &Arc<Cache>),
+    (block, cache): (Uuid, &Cache),
     trace: &TraceId,
     resources: &HashMap<u64, Resource>,
 ) -> Result<Option<Bytes>, Why> {
@@ -41,13 +37,12 @@ pub fn trace(
         if near.is_empty() {
             continue;
         }
-        let mut group = Group::new(file, number, block, cache);
-        let rows = rows_of(file, &group, near, trace.as_bytes())?;
-        if !rows.is_empty() {
-            let leaves = columns_with_values(file, &mut group, &rows)?;
-            for batch in read(file, &group, rows, &leaves)? {
-                parts.push(with_core(&batch)?);
-            }
+        let group = Group::new(file, number, block, cache);
+        let mut rows = group.rows_of(trace.as_bytes(), near)?;
+        while !rows.is_empty() {
+            let end = rows.end.min(rows.start + MAX_BATCH_ROWS);
+            parts.push(with_core(&read(file, &group, rows.start..end)?)?);
+            rows.start = end;
         }
     }
     // A parent may be in another batch, or row group.
@@ -84,50 +79,19 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
     Ok(row(first)..row(last + 1))
 }
 
-/// The rows of a trace among those near it.
-fn rows_of(file: &SpansFile, group: &Group, near: Range<usize>, trace: &[u8; 16]) -> Result<Range<usize>, Why> {
-    let (mut row, mut found) = (near.start, None::<Range<usize>>);
-    for batch in read(file, group, near, &[core::TRACE_ID])? {
-        let traces: &[[u8; 16]] = ids(&batch, 0)?;
-        let (first, end) =
-            (traces.partition_point(|other| other < trace), traces.partition_point(|other| other <= trace));
-        if first < end {
-            found = Some(found.map_or(row + first, |found| found.start)..row + end);
-        }
-        row += traces.len();
+/// Some rows, with the columns that have values there.
+fn read(file: &SpansFile, group: &Group<'_>, rows: Range<usize>) -> Result<RecordBatch, Why> {
+    let window = group.window(rows.clone())?;
+    let mask = ProjectionMask::leaves(file.metadata.parquet_schema(), window.leaves());
+    let fields = Some(file.metadata.schema().fields());
+    let levels = parquet_to_arrow_field_levels(file.metadata.parquet_schema(), mask, fields)?;
+    let mut reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &window, rows.len(), None)?;
+    let batch = reader.next().ok_or_else(|| Why::Columns("it has fewer rows than it says".to_owned()))?;
+    let batch = batch.map_err(ParquetError::from)?;
+    if batch.num_rows() != rows.len() {
+        return Err(Why::Columns("it has fewer rows than it says".to_owned()));
     }
-    Ok(found.unwrap_or(0..0))
-}
-
-/// The columns that have values in some rows, and those that always have.
-fn columns_with_values(file: &SpansFile, group: &mut Group, rows: &Range<usize>) -> Result<Vec<usize>, Why> {
-    let schema = file.metadata.parquet_schema();
-    let mut leaves = Vec::new();
-    let mut root = (usize::MAX, false);
-    for leaf in 0..schema.num_columns() {
-        // The first leaf of a list tells for all of them.
-        if schema.get_column_root_idx(leaf) != root.0 {
-            root = (schema.get_column_root_idx(leaf), group.has_values(leaf, rows)?);
-        }
-        if root.1 {
-            leaves.push(leaf);
-        }
-    }
-    Ok(leaves)
-}
-
-fn read(file: &SpansFile, group: &Group, rows: Range<usize>, leaves: &[usize]) -> Result<Vec<RecordBatch>, Why> {
-    let schema = file.metadata.parquet_schema();
-    let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
-    let levels = parquet_to_arrow_field_levels(schema, mask, Some(file.metadata.schema().fields()))?;
-    let selection = RowSelection::from(vec![RowSelector::skip(rows.start), RowSelector::select(rows.len())]);
-    let reader = ParquetRecordBatchReader::try_new_with_row_groups(
-        &levels,
-        group,
-        rows.len().clamp(1, MAX_BATCH_ROWS),
-        Some(selection),
-    )?;
-    reader.map(|batch| batch.map_err(|error| ParquetError::from(error).into())).collect()
+    Ok(batch)
 }
 
 /// A trace's rows are read so many at a time.

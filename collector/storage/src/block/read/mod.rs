@@ -1,12 +1,14 @@
 //! Reads blocks: a trace by its id, or everything in order.
 //!
-//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace, with the pages
-//! that `pages` gives to the parquet crate; `scan` goes through all spans; `memory` gives them the form that they have in
-//! memory.
+//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
+//! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
+//! through all spans; `memory` gives them the form that they have in memory.
 
 mod cache;
+mod cut;
 mod file;
 mod header;
+mod hybrid;
 mod lookup;
 mod memory;
 mod pages;

@@ -39,6 +39,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
+pub use encode::hybrid;
 pub use spans::CHECKSUMS;
 
 use self::{checked::Checked, spans::SpansWriter};

@@ -1,0 +1,127 @@
+//! Parquet's hybrid of run lengths and packed bits, read.
+
+use std::ops::Range;
+
+/// A run: how many values, and which.
+enum Run<'a> {
+    Same(usize, u32),
+    /// A multiple of eight.
+    Packed(usize, &'a [u8]),
+}
+
+/// The runs of some values of `bits` bits (at most 32), as far as they can be read.
+fn runs(mut bytes: &[u8], bits: u32) -> impl Iterator<Item = Run<'_>> {
+    std::iter::from_fn(move || {
+        let header = clew_common::otlp::wire::varint(&mut bytes)?;
+        let count = usize::try_from(header >> 1).ok()?;
+        if header & 1 == 0 {
+            let (value, rest) = bytes.split_at_checked(bits.div_ceil(8) as usize)?;
+            bytes = rest;
+            let value = value.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+            return Some(Run::Same(count, value));
+        }
+        let (packed, rest) = bytes.split_at_checked(count.checked_mul(bits as usize)?)?;
+        bytes = rest;
+        Some(Run::Packed(8 * count, packed))
+    })
+}
+
+/// The values at some places; fewer when the bytes end before.
+pub fn values(bytes: &[u8], bits: u32, places: Range<usize>) -> Vec<u32> {
+    let mut found = Vec::with_capacity(places.len());
+    let mut first = 0usize;
+    for run in runs(bytes, bits) {
+        if first >= places.end {
+            break;
+        }
+        let (Run::Same(count, _) | Run::Packed(count, _)) = run;
+        let end = first.saturating_add(count);
+        let (from, to) = (places.start.max(first), places.end.min(end));
+        if from < to {
+            match run {
+                Run::Same(_, value) => found.resize(found.len() + (to - from), value),
+                Run::Packed(_, packed) => found.extend((from..to).map(|at| unpack(packed, bits, at - first))),
+            }
+        }
+        first = end;
+    }
+    found
+}
+
+fn unpack(packed: &[u8], bits: u32, at: usize) -> u32 {
+    let bit = at * bits as usize;
+    let mut word = [0; 8];
+    let bytes = &packed[bit / 8..packed.len().min(bit / 8 + 8)];
+    word[..bytes.len()].copy_from_slice(bytes);
+    (u64::from_le_bytes(word) >> (bit % 8) & ((1 << bits) - 1)) as u32
+}
+
+/// How many of the first `count` values of one bit are set.
+pub fn ones(bytes: &[u8], count: usize) -> usize {
+    let (mut first, mut ones) = (0usize, 0);
+    for run in runs(bytes, 1) {
+        if first >= count {
+            break;
+        }
+        match run {
+            Run::Same(run, value) => {
+                ones += run.min(count - first) * value as usize;
+                first = first.saturating_add(run);
+            }
+            Run::Packed(run, packed) => {
+                let here = run.min(count - first);
+                ones += packed[..here / 8].iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+                if !here.is_multiple_of(8) {
+                    ones += (packed[here / 8] & ((1 << (here % 8)) - 1)).count_ones() as usize;
+                }
+                first += run;
+            }
+        }
+    }
+    ones
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::block::write::hybrid;
+
+    #[test]
+    fn levels_of_both_kinds_of_runs_are_found() {
+        // Five zeros, eight packed bits, three ones.
+        let bytes = [5 << 1, 0, 1 << 1 | 1, 0b0010_0000, 3 << 1, 1];
+        assert_eq!(values(&bytes, 1, 0..16), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 1, 1]);
+        assert_eq!([4, 10, 11, 14, 16, 99].map(|count| ones(&bytes, count)), [0, 0, 1, 2, 4, 4]);
+        // Eight levels of three bits.
+        let packed = [1 << 1 | 1, 0b1000_1000, 0b1100_0110, 0b1111_1010];
+        assert_eq!(values(&packed, 3, 2..7), [2, 3, 4, 5, 6]);
+        assert!(values(&[9], 3, 0..8).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            written in prop::collection::vec((0u32..4, 1usize..40), 0..30),
+            bits in 2u8..18,
+            (from, to) in (0usize..200, 0usize..400),
+        ) {
+            let all: Vec<u32> = written.iter().flat_map(|(value, run)| std::iter::repeat_n(*value, *run)).collect();
+            let mut bytes = Vec::new();
+            hybrid(&all, bits, &mut bytes);
+            let places = from.min(all.len())..to.min(all.len()).max(from.min(all.len()));
+            prop_assert_eq!(values(&bytes, bits.into(), places.clone()), &all[places.clone()]);
+            let one_bit: Vec<u32> = all.iter().map(|value| value & 1).collect();
+            bytes.clear();
+            hybrid(&one_bit, 1, &mut bytes);
+            prop_assert_eq!(ones(&bytes, places.end), one_bit[..places.end].iter().sum::<u32>() as usize);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), bits in 1u32..=32) {
+            values(&bytes, bits, 3..100);
+            ones(&bytes, 100);
+        }
+    }
+}
