@@ -181,7 +181,8 @@ impl Generator {
         let state = Text::new().text("shop=t").number(random.bits() % 25).text(":p").hex(random.bits(), 8);
         let trace_state = random.chance(0.05).then_some(state);
         let user = 1_000_000 + random.bits() % 300_000;
-        let facts = TraceFacts { trace_id, trace_state, user, earlier: self.earlier };
+        let (entity, request) = (span::entity(random.bits()), random.bits());
+        let facts = TraceFacts { trace_id, trace_state, user, entity, request, earlier: self.earlier };
         self.begun.push((trace_id, self.shaper.nodes.len() as u32));
         self.traces += 1;
         self.spans_left -= self.shaper.nodes.len() as u64;

@@ -352,7 +352,7 @@ fn rpc_names(of: &Service, verb: &str, suffix: &str) -> (String, String) {
     (format!("shop.{}.v1.{entity}Service", of.listed.namespace), format!("{verb}{entity}{suffix}"))
 }
 
-/// An encoded `Resource` with 15 attributes.
+/// An encoded `Resource` with 13 attributes.
 fn resource(of: &Service, random: &mut Random) -> Vec<u8> {
     let mut out = Vec::new();
     let mut attributes = Attributes { out: &mut out, tag: RESOURCE_ATTRIBUTE };
@@ -368,14 +368,12 @@ fn resource(of: &Service, random: &mut Random) -> Vec<u8> {
     attributes.string("deployment.environment.name", "production");
     attributes.string("host.name", host);
     attributes.string("host.arch", arch);
-    attributes.string("os.type", "linux");
     attributes.string("cloud.region", region);
     attributes.string("cloud.availability_zone", format!("{region}{zone}"));
     attributes.string("k8s.namespace.name", of.listed.namespace);
     attributes.string("k8s.pod.name", replica_set.hex(random.bits(), 5));
     attributes.string("telemetry.sdk.name", "opentelemetry");
     attributes.string("telemetry.sdk.language", of.listed.language.id());
-    attributes.string("telemetry.sdk.version", of.listed.language.sdk_version());
     out
 }
 

@@ -105,18 +105,6 @@ impl Language {
         }
     }
 
-    /// `telemetry.sdk.version`.
-    pub(crate) fn sdk_version(self) -> &'static str {
-        match self {
-            Self::Java => "1.54.1",
-            Self::Go => "1.38.0",
-            Self::Python => "1.37.0",
-            Self::Node => "2.1.0",
-            Self::DotNet => "1.13.1",
-            Self::Rust => "0.31.0",
-        }
-    }
-
     /// Suffix of source files.
     pub(crate) fn source_suffix(self) -> &'static str {
         match self {

@@ -21,6 +21,10 @@ pub(crate) struct TraceFacts {
     pub(crate) trace_state: Option<Text>,
     /// Who it was done for.
     pub(crate) user: u64,
+    /// What it was mostly about.
+    pub(crate) entity: u64,
+    /// Names the request from outside; passed on to all that it leads to.
+    pub(crate) request: u64,
     /// A trace that was before, and one of its spans.
     pub(crate) earlier: Option<([u8; 16], u64)>,
 }
@@ -127,19 +131,32 @@ impl SpanWriter {
     }
 }
 
-/// Writes the attributes that differ from time to time; together with the fixed ones about 14.
+/// Entities that can be asked for.
+const ENTITIES: u64 = 96_000;
+/// Half of all requests are for one of so few.
+const POPULAR: u64 = 1_500;
+
+/// Which entity something is about.
+pub(crate) fn entity(bits: u64) -> u64 {
+    (bits >> 8) % if bits & 1 == 0 { POPULAR } else { ENTITIES }
+}
+
+/// Writes the attributes that differ from time to time; together with the fixed ones about 14. As in real traces, most of what a
+/// trace does is about the same thing, and what has a size has it again.
 fn describe(to: &mut Attributes<'_>, operation: &Operation, trace: &TraceFacts, node: &Node, random: &mut Random) {
     let call = node.call;
-    // Popular things are asked for more often: half of all calls are about one in 64 of the entities.
-    let entity = if call & 1 == 0 { (call >> 8) % 1_500 } else { (call >> 8) % 96_000 };
+    let entity = if call & 24 == 0 { entity(call) } else { trace.entity };
     let failed = node.outcome != Outcome::Fine;
-    let thread = (call >> 40) % 64;
+    let thread = (call >> 40) % 16;
+    // Most waits are none at all.
+    let wait_ms = if call & 14 == 0 { (call % 1_024) as f64 / 256.0 } else { 0.0 };
+    let size = |most: u64| (entity.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as i64 % most as i64;
     match operation.sort {
         Sort::HttpServer => {
             let subject = Text::new().text(&operation.subject).number(100_000 + entity).text(operation.suffix);
             to.string("url.path", subject);
             to.int("http.response.status_code", http_status(operation, failed, call));
-            to.int("http.response.body.size", (call >> 20) as i64 % 60_000);
+            to.int("http.response.body.size", size(60_000));
             to.string("client.address", Text::new().address((trace.user % 90_000) as u32 + 0x0001_0000));
             to.string("user_agent.original", USER_AGENTS[(trace.user % 16).min(8) as usize]);
             to.string("enduser.id", Text::new().text("u-").number(trace.user));
@@ -150,39 +167,43 @@ fn describe(to: &mut Attributes<'_>, operation: &Operation, trace: &TraceFacts, 
             let subject = Text::new().text(&operation.subject).number(100_000 + entity).text(operation.suffix);
             to.string("url.full", subject.text("?page=").number(call % 4));
             to.int("http.response.status_code", http_status(operation, failed, call));
-            to.int("http.response.body.size", (call >> 20) as i64 % 60_000);
+            to.int("http.response.body.size", size(60_000));
             to.string("network.peer.address", Text::new().address(node.instance as u32 * 77 + 9));
-            to.string("app.request.id", Text::new().hex(call, 16));
+            to.string("app.request.id", Text::new().hex(trace.request, 16));
             to.int("thread.id", thread as i64);
             to.bool("app.hedged", call & 30 == 0);
             to.int("app.tries", 1 + (call >> 52) as i64 % 2);
-            to.double("app.time_left", (call % 20_000) as f64 / 8.0);
+            to.double("app.time_left", (call % 200) as f64 * 12.5);
         }
         Sort::RpcServer | Sort::RpcClient => {
             to.int("rpc.grpc.status_code", if failed { [4, 13, 14][(call % 3) as usize] } else { 0 });
             to.string("network.peer.address", Text::new().address(node.instance as u32 * 77 + 9));
-            to.int("network.peer.port", 30_000 + (call >> 12) as i64 % 30_000);
-            to.string("app.request.id", Text::new().hex(call, 16));
+            // Connections are kept for long.
+            to.int("network.peer.port", 30_000 + node.instance as i64 * 61 % 30_000 + (call >> 12) as i64 % 8);
+            to.string("app.request.id", Text::new().hex(trace.request, 16));
             to.int("thread.id", thread as i64);
             to.bool("app.cached", call & 6 == 0);
-            to.double("app.queued", (call % 4_096) as f64 / 512.0);
-            to.int("app.shard", (call >> 33) as i64 % 32);
+            to.double("app.queued", wait_ms);
+            to.int("app.shard", (entity % 32) as i64);
         }
         Sort::Sql => {
             to.string("db.query.parameter.0", Text::new().number(100_000 + entity));
-            to.int("db.response.returned_rows", if operation.writes { 1 } else { random.below(50) as i64 });
-            to.double("app.wait_ms", (call % 1_024) as f64 / 256.0);
+            to.int(
+                "db.response.returned_rows",
+                if operation.writes { 1 } else { (50.0 * random.fraction() * random.fraction()) as i64 },
+            );
+            to.double("app.wait_ms", wait_ms);
             to.int("thread.id", thread as i64);
             to.bool("app.read_only", !operation.writes);
-            to.int("app.shard", (call >> 33) as i64 % 32);
+            to.int("app.shard", (entity % 32) as i64);
         }
         Sort::Cache => {
             let key = Text::new().text(&operation.subject).number(100_000 + entity);
             to.string("db.query.text", key.text(":").number(call % 9));
             to.string("network.peer.address", Text::new().address(0x0010_0000 + (call % 9) as u32));
             to.bool("app.cache.hit", call & 3 != 0);
-            to.int("app.cache.item.size", (call >> 30) as i64 % 8_000);
-            to.double("app.cache.ttl_s", (call % 3_600) as f64);
+            to.int("app.cache.item.size", size(8_000));
+            to.double("app.cache.ttl_s", [30.0, 300.0, 300.0, 3_600.0][(entity % 4) as usize]);
             to.int("app.shard", (call % 9) as i64);
             to.int("thread.id", thread as i64);
             to.string("app.tenant", Text::new().text("tenant-").number(trace.user % 25));
@@ -193,7 +214,7 @@ fn describe(to: &mut Attributes<'_>, operation: &Operation, trace: &TraceFacts, 
             to.string("messaging.destination.partition.id", Text::new().number(call % 48));
             to.int("messaging.kafka.offset", (node.start_ns / 1_000_000 % 1_000_000_000) as i64 + (call % 999) as i64);
             to.string("messaging.kafka.message.key", Text::new().number(100_000 + entity));
-            to.int("messaging.message.body.size", (call >> 30) as i64 % 20_000);
+            to.int("messaging.message.body.size", size(20_000));
             to.string("messaging.client.id", Text::new().text("client-").number(node.instance as u64));
             to.int("server.port", 9092);
             to.double("app.lag_ms", (call % 8_192) as f64 / 16.0);
@@ -205,9 +226,9 @@ fn describe(to: &mut Attributes<'_>, operation: &Operation, trace: &TraceFacts, 
             to.string("enduser.id", Text::new().text("u-").number(trace.user));
             to.string("app.tenant", Text::new().text("tenant-").number(trace.user % 25));
             to.string("app.experiment.variant", VARIANTS[(trace.user % 5) as usize]);
-            to.string("app.order.id", Text::new().text("o-").hex(call, 12));
-            to.int("app.items", 1 + (call >> 50) as i64 % 12);
-            to.double("app.total", (call % 50_000) as f64 / 100.0);
+            to.string("app.order.id", Text::new().text("o-").hex(trace.request >> 8, 12));
+            to.int("app.items", 1 + (trace.request >> 50) as i64 % 12);
+            to.double("app.total", (trace.request % 50_000) as f64 / 100.0);
             to.string("app.currency", ["EUR", "USD", "AUD"][(trace.user % 3) as usize]);
             to.bool("app.retried", call & 31 == 0);
             if call & 15 == 0 {

@@ -13,7 +13,7 @@ use parquet::{
 
 use super::{
     header::{Header, Kind},
-    hybrid::{ones, values},
+    hybrid::{count, nth_zero, values},
 };
 use crate::block::write::hybrid;
 
@@ -86,45 +86,37 @@ impl<'a> DataPage<'a> {
     pub fn cut(&self, rows: Range<usize>, dictionary: Option<&Dictionary>) -> ParquetResult<Piece> {
         let (max_definition, max_repetition) = (self.column.max_def_level(), self.column.max_rep_level());
         let bits = |most: i16| 16 - most.leading_zeros();
-        let definition_bytes = &self.bytes[self.definitions.clone()];
-        let (mut body, mut piece_levels, mut repetition_bytes, mut any) = (Vec::new(), rows.len(), 0, true);
-        let found = if max_definition == 0 {
+        let (mut body, mut repetition_bytes) = (Vec::new(), 0);
+        // The levels of the rows: in lists a row has one level or more, where its first one repeats nothing.
+        let levels = if max_repetition == 0 {
             rows.clone()
-        } else if max_repetition == 0 && max_definition == 1 {
-            let levels = values(definition_bytes, 1, rows.clone());
-            let before = ones(definition_bytes, rows.start);
-            let here = levels.iter().sum::<u32>() as usize;
-            any = here > 0;
-            hybrid(&levels, 1, &mut body);
-            before..before + here
         } else {
-            let definitions = values(definition_bytes, bits(max_definition), 0..self.levels);
-            let repetitions = values(&self.bytes[self.repetitions.clone()], bits(max_repetition), 0..self.levels);
-            let begins = |level: &usize| repetitions.get(*level).is_none_or(|repetition| *repetition == 0);
-            let mut starts = (0..definitions.len()).filter(begins);
-            let first = starts.by_ref().nth(rows.start).unwrap_or(definitions.len());
-            let end = if rows.is_empty() { Some(first) } else { starts.nth(rows.len() - 1) };
-            let end = end.unwrap_or(definitions.len());
-            let is_value = |definition: &&u32| **definition == max_definition as u32;
-            let before = definitions[..first].iter().filter(is_value).count();
-            let here = definitions[first..end].iter().filter(is_value).count();
-            any = definitions[first..end].iter().any(|definition| *definition > 0);
-            if max_repetition > 0 {
-                hybrid(&repetitions[first..end], bits(max_repetition) as u8, &mut body);
-                repetition_bytes = body.len();
-            }
-            hybrid(&definitions[first..end], bits(max_definition) as u8, &mut body);
-            piece_levels = end - first;
-            before..before + here
+            let (all, bits) = (&self.bytes[self.repetitions.clone()], bits(max_repetition));
+            let place = |row: usize| nth_zero(all, bits, self.levels, row);
+            let levels = place(rows.start)..if rows.is_empty() { place(rows.start) } else { place(rows.end) };
+            hybrid(&values(all, bits, levels.clone()), bits as u8, &mut body);
+            repetition_bytes = body.len();
+            levels
         };
+        let (mut found, mut any) = (rows.clone(), true);
+        if max_definition > 0 {
+            let (all, bits, most) =
+                (&self.bytes[self.definitions.clone()], bits(max_definition), max_definition as u32);
+            let here = values(all, bits, levels.clone());
+            any = here.iter().any(|definition| *definition > 0);
+            let there = here.iter().filter(|definition| **definition == most).count();
+            let before = if there > 0 { count(all, bits, levels.start, most) } else { 0 };
+            found = before..before + there;
+            hybrid(&here, bits as u8, &mut body);
+        }
         let definition_bytes = body.len() - repetition_bytes;
-        let count = found.len();
+        let there = found.len();
         self.values(found, dictionary, &mut body).ok_or_else(|| wrong("a page has fewer values than it says"))?;
         let page = Page::DataPageV2 {
             buf: body.into(),
-            num_values: piece_levels as u32,
+            num_values: levels.len() as u32,
             encoding: Encoding::PLAIN,
-            num_nulls: (piece_levels - count) as u32,
+            num_nulls: (levels.len() - there) as u32,
             num_rows: rows.len() as u32,
             def_levels_byte_len: definition_bytes as u32,
             rep_levels_byte_len: repetition_bytes as u32,

@@ -56,8 +56,60 @@ fn unpack(packed: &[u8], bits: u32, at: usize) -> u32 {
     (u64::from_le_bytes(word) >> (bit % 8) & ((1 << bits) - 1)) as u32
 }
 
+/// How many of the first `count` values are `value`.
+pub fn count(bytes: &[u8], bits: u32, count: usize, value: u32) -> usize {
+    if bits == 1 && value == 1 {
+        return ones(bytes, count);
+    }
+    let (mut first, mut found) = (0usize, 0);
+    for run in runs(bytes, bits) {
+        if first >= count {
+            break;
+        }
+        first = match run {
+            Run::Same(run, same) => {
+                found += if same == value { run.min(count - first) } else { 0 };
+                first.saturating_add(run)
+            }
+            Run::Packed(run, packed) => {
+                found += (0..run.min(count - first)).filter(|at| unpack(packed, bits, *at) == value).count();
+                first + run
+            }
+        };
+    }
+    found
+}
+
+/// The place of the zero that has `before` zeros before it, among the first `all` values; `all` if there are fewer.
+pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
+    let (mut first, mut left) = (0usize, before);
+    for run in runs(bytes, bits) {
+        match run {
+            Run::Same(run, 0) if left < run => return (first + left).min(all),
+            Run::Same(run, 0) => {
+                left -= run;
+                first = first.saturating_add(run);
+            }
+            Run::Same(run, _) => first = first.saturating_add(run),
+            Run::Packed(run, packed) => {
+                for at in (0..run).filter(|at| unpack(packed, bits, *at) == 0) {
+                    if left == 0 {
+                        return (first + at).min(all);
+                    }
+                    left -= 1;
+                }
+                first += run;
+            }
+        }
+        if first >= all {
+            break;
+        }
+    }
+    all
+}
+
 /// How many of the first `count` values of one bit are set.
-pub fn ones(bytes: &[u8], count: usize) -> usize {
+fn ones(bytes: &[u8], count: usize) -> usize {
     let (mut first, mut ones) = (0usize, 0);
     for run in runs(bytes, 1) {
         if first >= count {
@@ -93,7 +145,7 @@ mod tests {
         // Five zeros, eight packed bits, three ones.
         let bytes = [5 << 1, 0, 1 << 1 | 1, 0b0010_0000, 3 << 1, 1];
         assert_eq!(values(&bytes, 1, 0..16), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 1, 1]);
-        assert_eq!([4, 10, 11, 14, 16, 99].map(|count| ones(&bytes, count)), [0, 0, 1, 2, 4, 4]);
+        assert_eq!([4, 10, 11, 14, 16, 99].map(|all| count(&bytes, 1, all, 1)), [0, 0, 1, 2, 4, 4]);
         // Eight levels of three bits.
         let packed = [1 << 1 | 1, 0b1000_1000, 0b1100_0110, 0b1111_1010];
         assert_eq!(values(&packed, 3, 2..7), [2, 3, 4, 5, 6]);
@@ -112,16 +164,24 @@ mod tests {
             hybrid(&all, bits, &mut bytes);
             let places = from.min(all.len())..to.min(all.len()).max(from.min(all.len()));
             prop_assert_eq!(values(&bytes, bits.into(), places.clone()), &all[places.clone()]);
+            let twos = all[..places.end].iter().filter(|value| **value == 2).count();
+            prop_assert_eq!(count(&bytes, bits.into(), places.end, 2), twos);
+            let zeros: Vec<usize> = (0..all.len()).filter(|at| all[*at] == 0).collect();
+            for before in [0, 1, 2, 40, places.start] {
+                let place = zeros.get(before).copied().unwrap_or(all.len());
+                prop_assert_eq!(nth_zero(&bytes, bits.into(), all.len(), before), place);
+            }
             let one_bit: Vec<u32> = all.iter().map(|value| value & 1).collect();
             bytes.clear();
             hybrid(&one_bit, 1, &mut bytes);
-            prop_assert_eq!(ones(&bytes, places.end), one_bit[..places.end].iter().sum::<u32>() as usize);
+            prop_assert_eq!(count(&bytes, 1, places.end, 1), one_bit[..places.end].iter().sum::<u32>() as usize);
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), bits in 1u32..=32) {
             values(&bytes, bits, 3..100);
-            ones(&bytes, 100);
+            count(&bytes, bits, 100, 1);
+            nth_zero(&bytes, bits, 100, 7);
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::schema::{self, Type, core};
 pub struct Attributes<'a> {
     inputs: &'a [RecordBatch],
     columns: &'a [(String, Type)],
+    /// For each input, its own arrays of `columns`.
+    own: Vec<Vec<Option<&'a dyn Array>>>,
     /// Where the lists of rows end in `entries`.
     ends: Vec<u32>,
     entries: Vec<Entry<'a>>,
@@ -36,6 +38,7 @@ impl<'a> Attributes<'a> {
         let mut all = Self {
             inputs,
             columns,
+            own: Vec::with_capacity(inputs.len()),
             ends: Vec::with_capacity(rows),
             entries: Vec::new(),
             moved: columns.iter().map(|_| Vec::new()).collect(),
@@ -58,16 +61,18 @@ impl<'a> Attributes<'a> {
                 _ => demoted.push(Demoted { key, array, kind }),
             }
         }
+        self.own.push(own);
         if lists.is_empty() && demoted.is_empty() {
             self.ends.resize(self.ends.len() + input.num_rows(), self.entries.len() as u32);
             return Ok(());
         }
+        let at = self.own.len() - 1;
         for row in 0..input.num_rows() {
             let flat = self.ends.len();
             for entry in lists.row(row).into_iter().flatten() {
                 match self.place(&entry, places) {
                     Some(place)
-                        if own[place].is_none_or(|own| own.is_null(row))
+                        if self.own[at][place].is_none_or(|own| own.is_null(row))
                             && self.moved[place].last().is_none_or(|(last, _)| *last != flat) =>
                     {
                         self.moved[place].push((flat, entry.value));
@@ -106,14 +111,9 @@ impl<'a> Attributes<'a> {
         self.columns
     }
 
-    /// The input's own arrays of a column, None where it has none.
+    /// The inputs' own arrays of a column, None where it has none.
     fn arrays(&self, at: usize) -> impl Iterator<Item = (usize, Option<&'a dyn Array>)> {
-        let (key, kind) = &self.columns[at];
-        self.inputs.iter().map(move |input| {
-            let name = format!("{}{key}", schema::ATTRIBUTE_PREFIX);
-            let array = input.column_by_name(&name).map(AsRef::as_ref);
-            (input.num_rows(), array.filter(|array: &&dyn Array| Type::of(array.data_type()) == Some(*kind)))
-        })
+        self.inputs.iter().zip(&self.own).map(move |(input, own)| (input.num_rows(), own[at]))
     }
 
     /// The column of a key of strings.

@@ -1,5 +1,7 @@
 //! A column chunk: pages, their checksums, and what the file's footer says about them.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use parquet::{
     basic::{Compression, Encoding, Type, ZstdLevel},
@@ -7,6 +9,7 @@ use parquet::{
     file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder},
     schema::types::ColumnDescPtr,
 };
+use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, zstd_sys::ZSTD_EndDirective};
 
 use super::{
     Layout, WriteError,
@@ -27,12 +30,19 @@ pub struct Chunk {
 /// A page with more than this is cut before its rows are full.
 const MAX_PAGE_BYTES: usize = 1 << 20;
 
+/// Rows of fewer bytes, nulls counted, make longer pages, up to so many times as long.
+const LIGHT_ROW_BYTES: usize = 2;
+const MOST_PAGES: usize = 8;
+
 /// More bytes of levels are worth compressing.
 const MAX_PLAIN_LEVELS: usize = 16;
 
+/// A zstd block more takes no more than this.
+const BLOCK_BYTES: usize = 64;
+
 /// Makes chunks; keeps its buffers.
 pub struct ChunkWriter {
-    zstd: zstd::bulk::Compressor<'static>,
+    zstd: CCtx<'static>,
     layout: Layout,
     /// A page before and after compression.
     raw: Vec<u8>,
@@ -42,7 +52,8 @@ pub struct ChunkWriter {
 
 impl ChunkWriter {
     pub fn new(layout: Layout) -> Result<Self, WriteError> {
-        let zstd = zstd::bulk::Compressor::new(layout.level).map_err(WriteError::Compress)?;
+        let mut zstd = CCtx::try_create().ok_or_else(|| WriteError::Compress(ErrorKind::OutOfMemory.into()))?;
+        zstd.set_parameter(CParameter::CompressionLevel(layout.level)).map_err(failed)?;
         Ok(Self { zstd, layout, raw: Vec::new(), packed: Vec::new(), levels: Vec::new() })
     }
 
@@ -62,12 +73,13 @@ impl ChunkWriter {
             dictionary.plain(&mut self.raw);
             let kind = Kind::Dictionary { values: dictionary.len(), sorted: dictionary.sorted() };
             let raw_bytes = self.raw.len();
-            self.compress()?;
+            self.compress(0)?;
             pages.dictionary(&kind, raw_bytes, &self.packed);
         }
         let mut first = Cut::default();
+        let page_rows = self.page_rows(levels, &packed);
         while first.row < levels.rows() || first.row == 0 && levels.rows() == 0 && pages.count == 0 {
-            let end = self.cut(levels, &packed, &first);
+            let end = cut(levels, &packed, &first, page_rows);
             self.page(&mut pages, levels, &packed, &first, &end)?;
             let page_bounds = if bounds { Bounds::of(&packed, first.value..end.value) } else { None };
             let nulls = (end.level - first.level) - (end.value - first.value);
@@ -77,18 +89,14 @@ impl ChunkWriter {
         pages.finish(column, levels, &packed, chunk_bounds)
     }
 
-    /// Where the page that begins at `first` ends.
-    fn cut(&self, levels: &Levels<'_>, packed: &Packed<'_>, first: &Cut) -> Cut {
-        let left = levels.rows() - first.row;
-        let mut rows = if packed.len() == 0 { left } else { self.layout.page_rows.min(left) };
-        loop {
-            let end = levels.advance(first, rows);
-            if rows <= 1 || packed.raw_bytes(first.value..end.value) <= MAX_PAGE_BYTES {
-                return end;
-            }
-            // Eight rows, or fewer, keep bitmaps aligned as long as it can be.
-            rows = if rows > 8 { (rows / 2).next_multiple_of(8).min(rows - 1).max(8) } else { rows / 2 };
+    /// How many rows make a page: more where they are small, since each page has its own header, zstd frame and index entry.
+    fn page_rows(&self, levels: &Levels<'_>, packed: &Packed<'_>) -> usize {
+        let rows = self.layout.page_rows;
+        let bytes = packed.raw_bytes(0..packed.len()) + levels.len() / 8;
+        if packed.len() == 0 {
+            return levels.rows();
         }
+        (LIGHT_ROW_BYTES * rows * levels.rows() / bytes.max(1)).clamp(rows, MOST_PAGES * rows) / 8 * 8
     }
 
     fn page(
@@ -110,15 +118,16 @@ impl ChunkWriter {
                 self.raw.extend_from_slice(&(levels.len() as u32).to_le_bytes());
                 self.raw.extend_from_slice(levels);
             }
+            let level_bytes = self.raw.len();
             packed.encode(first.value..end.value, &mut self.raw);
-            self.compress()?;
+            self.compress(level_bytes)?;
             let kind = Kind::Data { values: level_count, encoding: packed.encoding() };
             pages.data(&kind, self.raw.len(), &self.packed, rows);
             return Ok(());
         }
         packed.encode(first.value..end.value, &mut self.raw);
         let raw_bytes = self.levels.len() + self.raw.len();
-        let compressed = packed.compresses() && self.compress()?;
+        let compressed = packed.compresses() && self.compress(0)?;
         self.levels.extend_from_slice(if compressed { &self.packed } else { &self.raw });
         let kind = Kind::DataV2 {
             values: level_count,
@@ -133,13 +142,44 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Compresses `raw` into `packed`; says whether that is worth reading it.
-    fn compress(&mut self) -> Result<bool, WriteError> {
+    /// Compresses `raw` into `packed`; says whether that is worth reading it. The first `apart` bytes get a zstd block of their
+    /// own: bitmaps and values have little in common.
+    fn compress(&mut self, apart: usize) -> Result<bool, WriteError> {
         self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
-        self.zstd.compress_to_buffer(&self.raw, &mut self.packed).map_err(WriteError::Compress)?;
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()) + BLOCK_BYTES);
+        if apart == 0 {
+            self.zstd.compress2(&mut self.packed, &self.raw).map_err(failed)?;
+        } else {
+            self.zstd.reset(ResetDirective::SessionOnly).map_err(failed)?;
+            self.zstd.set_pledged_src_size(Some(self.raw.len() as u64)).map_err(failed)?;
+            let mut out = OutBuffer::around(&mut self.packed);
+            let (first, rest) = self.raw.split_at(apart);
+            for (part, end) in [(first, ZSTD_EndDirective::ZSTD_e_flush), (rest, ZSTD_EndDirective::ZSTD_e_end)] {
+                let left = self.zstd.compress_stream2(&mut out, &mut InBuffer::around(part), end).map_err(failed)?;
+                if left > 0 {
+                    return Err(WriteError::Compress(ErrorKind::WriteZero.into()));
+                }
+            }
+        }
         Ok(self.packed.len() < self.raw.len() - self.raw.len() / 16)
     }
+}
+
+/// Where the page that begins at `first` ends.
+fn cut(levels: &Levels<'_>, packed: &Packed<'_>, first: &Cut, page_rows: usize) -> Cut {
+    let mut rows = page_rows.min(levels.rows() - first.row);
+    loop {
+        let end = levels.advance(first, rows);
+        if rows <= 1 || packed.raw_bytes(first.value..end.value) <= MAX_PAGE_BYTES {
+            return end;
+        }
+        // Eight rows, or fewer, keep bitmaps aligned as long as it can be.
+        rows = if rows > 8 { (rows / 2).next_multiple_of(8).min(rows - 1).max(8) } else { rows / 2 };
+    }
+}
+
+fn failed(code: usize) -> WriteError {
+    WriteError::Compress(std::io::Error::other(zstd::zstd_safe::get_error_name(code)))
 }
 
 /// A place between two rows of a chunk.

@@ -81,17 +81,22 @@ impl<'a> FlatStrings<'a> {
             return Some(());
         }
         let mut new = vec![NULL; values.len()];
-        let nulls = array.nulls();
-        for (row, key) in array.keys().values().iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                self.keys.push(NULL);
-                continue;
-            }
-            let new = &mut new[*key as usize];
+        let table = &mut self.table;
+        let mut key_of = |key: u32| {
+            let new = &mut new[key as usize];
             if *new == NULL {
-                *new = self.table.key(values.value(*key as usize).as_bytes());
+                *new = table.key(values.value(key as usize).as_bytes());
             }
-            self.keys.push(*new);
+            *new
+        };
+        let keys = array.keys().values();
+        match array.nulls() {
+            None => self.keys.extend(keys.iter().map(|key| key_of(*key))),
+            Some(nulls) => {
+                let first = self.keys.len();
+                self.keys.resize(first + keys.len(), NULL);
+                nulls.valid_indices().for_each(|row| self.keys[first + row] = key_of(keys[row]));
+            }
         }
         Some(())
     }

@@ -131,8 +131,11 @@ impl<'a> Packed<'a> {
     pub fn raw_bytes(&self, range: Range<usize>) -> usize {
         match self {
             Self::Strings(values) => values[range].iter().map(|value| value.len() + 4).sum(),
-            Self::Keys { .. } => range.len() * 2,
-            _ => range.len() * 16,
+            Self::Keys { width, .. } => range.len() * usize::from(*width) / 8,
+            Self::Words32(_) => range.len() * 4,
+            Self::Words64(_) | Self::Doubles(_) | Self::Random(_) => range.len() * 8,
+            Self::Bools(_) => range.len() / 8,
+            Self::Ids(_) => range.len() * 16,
         }
     }
 
