@@ -9,10 +9,6 @@ use clew_collector::{
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
 
-/// Spans come and go in large buffers and many small ones: with it the collector spends a tenth less.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Persists the spans of agents and answers every question about traces.
 ///
 /// Nothing must be configured: it takes agents, OTLP and queries on 127.0.0.1:4327 (gRPC), OTLP on :4328 (HTTP), serves

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clew_integration_tests::{Agent, Collector, program};
+use clew_integration_tests::{Agent, Collector, S3, metric, program};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 const SETTLE: Duration = Duration::from_secs(120);
@@ -71,6 +71,35 @@ impl Load {
         Ok(())
     }
 
+    /// How many spans the corpus has: bytes 32 to 40 of its header.
+    fn spans(&self) -> Result<u64> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = [0; 8];
+        std::fs::File::open(&self.corpus)?.read_exact_at(&mut bytes, 32)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Checks the only collector: every span is found once, also when all are in blocks, when these have been merged, and
+    /// after another start; and what is counted is what was sent, no span twice.
+    fn check_settled(&self, collector: &mut Collector) -> Result<()> {
+        self.check(&[collector])?;
+        settle(collector)?;
+        self.check(&[collector])?;
+        let spans = self.spans()?;
+        for restarted in [false, true] {
+            if restarted {
+                collector.process.kill()?;
+                collector.restart()?;
+                settle(collector)?;
+                self.check(&[collector])?;
+            }
+            let stored = metric(collector.admin, "clew_collector_block_spans") as u64;
+            ensure!(stored == spans, "{stored} spans are in blocks, {spans} were sent; restarted: {restarted}");
+        }
+        println!("{spans} spans were sent, as many are in blocks");
+        Ok(())
+    }
+
     /// Looks every acked span up at these collectors together.
     fn check(&self, collectors: &[&Collector]) -> Result<()> {
         let mut check = Command::new(program("clew")?);
@@ -102,14 +131,35 @@ fn text(output: &Output) -> String {
 /// Segments of 1 MiB, so that many begin and end.
 const SMALL_SEGMENTS: &str = "--segment-bytes=1MiB";
 
-#[test]
-fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let rounds = setting("CLEW_TORTURE_ROUNDS", 30);
+/// A collector that makes, merges and deletes blocks all the time.
+const BUSY: [&str; 4] = [SMALL_SEGMENTS, "--flush-bytes=1MiB", "--flush-age-s=1", "--sweep-delay-s=2"];
+
+/// Waits until no span is in memory and blocks are no longer merged.
+fn settle(collector: &Collector) -> Result<()> {
+    const STILL: Duration = Duration::from_secs(3);
+    let state = || {
+        let of = |name| metric(collector.admin, &format!("clew_collector_{name}")) as u64;
+        (of("memtable_batches"), of("blocks"), of("damaged_blocks"))
+    };
+    let started = Instant::now();
+    let (mut before, mut since) = (state(), Instant::now());
+    while before.0 > 0 || since.elapsed() < STILL {
+        ensure!(started.elapsed() < SETTLE, "batches in memory, blocks, damaged ones: {before:?}");
+        std::thread::sleep(Duration::from_millis(100));
+        let now = state();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+    ensure!(before.1 > 0 && before.2 == 0, "batches in memory, blocks, damaged ones: {before:?}");
+    Ok(())
+}
+
+/// Kills agent, collector or both, at random points. `lost` is what goes with a collector that is killed.
+fn kill_at_random(dir: &Path, mut collector: Collector, rounds: u64, lost: Option<&Path>) -> Result<()> {
     let mut random = SmallRng::seed_from_u64(setting("CLEW_TORTURE_SEED", 1));
-    let mut collector = Collector::start(&dir.path().join("collector"), &[SMALL_SEGMENTS])?;
-    let mut agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
-    let mut load = Load::start(dir.path(), &agent.grpc_url(), rounds)?;
+    let mut agent = Agent::start(&dir.join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
+    let mut load = Load::start(dir, &agent.grpc_url(), rounds)?;
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis(random.random_range(50..900)));
         ensure!(
@@ -123,6 +173,7 @@ fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
         }
         if of_collector {
             collector.process.kill()?;
+            lost.map_or(Ok(()), std::fs::remove_dir_all)?;
         }
         std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
         if of_collector {
@@ -134,14 +185,39 @@ fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
     }
     load.finish()?;
     agent.wait_sent(SETTLE)?;
-    load.check(&[&collector])
+    load.check_settled(&mut collector)
+}
+
+#[test]
+fn kill_nine_of_agent_and_collector_at_random_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let collector = Collector::start(&dir.path().join("collector"), &BUSY)?;
+    kill_at_random(dir.path(), collector, setting("CLEW_TORTURE_ROUNDS", 30), None)
+}
+
+#[test]
+fn kill_nine_loses_nothing_of_blocks_in_an_object_store() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let s3 = S3::start(dir.path())?;
+    let collector = Collector::start_on(&dir.path().join("collector"), &s3, "torture", &BUSY)?;
+    kill_at_random(dir.path(), collector, setting("CLEW_TORTURE_ROUNDS", 30) / 3, None)
+}
+
+#[test]
+fn kill_nine_of_collectors_without_a_disk_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let s3 = S3::start(dir.path())?;
+    let data = dir.path().join("collector");
+    let flags = [&BUSY[..], &["--wal=store", "--name=torture", "--takeover-wait-s=1"]].concat();
+    let collector = Collector::start_on(&data, &s3, "torture", &flags)?;
+    kill_at_random(dir.path(), collector, setting("CLEW_TORTURE_ROUNDS", 30) / 3, Some(&data))
 }
 
 #[test]
 fn a_collector_that_is_away_for_long_gets_everything_when_it_is_back() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let away = setting("CLEW_TORTURE_AWAY_S", 15);
-    let mut collector = Collector::start(&dir.path().join("collector"), &[SMALL_SEGMENTS])?;
+    let mut collector = Collector::start(&dir.path().join("collector"), &BUSY)?;
     let mut agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
     let mut load = Load::start(dir.path(), &agent.grpc_url(), away + 4)?;
     std::thread::sleep(Duration::from_secs(2));
@@ -154,14 +230,14 @@ fn a_collector_that_is_away_for_long_gets_everything_when_it_is_back() -> Result
     collector.restart()?;
     load.finish()?;
     agent.wait_sent(SETTLE)?;
-    load.check(&[&collector])
+    load.check_settled(&mut collector)
 }
 
 #[test]
 fn when_one_of_two_collectors_dies_the_other_takes_over_and_both_have_all_between_them() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut first = Collector::start(&dir.path().join("first"), &[SMALL_SEGMENTS])?;
-    let second = Collector::start(&dir.path().join("second"), &[SMALL_SEGMENTS])?;
+    let mut first = Collector::start(&dir.path().join("first"), &BUSY)?;
+    let second = Collector::start(&dir.path().join("second"), &BUSY)?;
     let urls = [first.url(), second.url()];
     let agent = Agent::start(&dir.path().join("agent"), &urls, &[SMALL_SEGMENTS, "--come-back-s=1"])?;
     let mut load = Load::start(dir.path(), &agent.grpc_url(), 12)?;
@@ -216,7 +292,7 @@ fn full_disks_are_refused_retryably_and_heal_when_they_are_freed() -> Result<()>
     let dir = tempfile::tempdir()?;
     let collector_disk = SmallDisk::mount(dir.path().join("collector-disk"), 128)?;
     let agent_disk = SmallDisk::mount(dir.path().join("agent-disk"), 128)?;
-    let collector = Collector::start(&collector_disk.0.join("data"), &[SMALL_SEGMENTS])?;
+    let mut collector = Collector::start(&collector_disk.0.join("data"), &BUSY)?;
     let agent = Agent::start(&agent_disk.0.join("data"), &[collector.url()], &[SMALL_SEGMENTS])?;
     let mut load = Load::start(dir.path(), &agent.grpc_url(), 16)?;
     for disk in [&collector_disk, &agent_disk, &collector_disk] {
@@ -227,5 +303,5 @@ fn full_disks_are_refused_retryably_and_heal_when_they_are_freed() -> Result<()>
     }
     load.finish()?;
     agent.wait_sent(SETTLE)?;
-    load.check(&[&collector])
+    load.check_settled(&mut collector)
 }
