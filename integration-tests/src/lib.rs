@@ -1,5 +1,6 @@
 //! Starts agents and collectors as real processes, on free loopback ports, with data folders of their own.
 
+pub mod faults;
 pub mod s3;
 
 use std::{
@@ -180,6 +181,31 @@ pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
+/// Something that `setup.sh` installs.
+///
+/// # Errors
+/// When it is not there.
+pub fn installed(path: &str) -> Result<PathBuf> {
+    let tools = match std::env::var_os("CLEW_TEST_TOOLS") {
+        Some(tools) => PathBuf::from(tools),
+        None => {
+            let test = std::env::current_exe()?;
+            let target = test.ancestors().nth(3).context("the test does not lie in a target folder")?;
+            target.join("test-tools")
+        }
+    };
+    let path = tools.join(path);
+    ensure!(
+        path.exists(),
+        "{} is missing: run `make test`, or integration-tests/setup.sh with the same CARGO_TARGET_DIR",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// The longest wait for a collector to have everything in blocks.
+const SETTLE: Duration = Duration::from_secs(120);
+
 /// The value of a metric, as the admin port shows it; with labels its whole series name. 0 when it is not there.
 pub fn metric(admin: SocketAddr, name: &str) -> f64 {
     let (_, text) = get(admin, "/metrics").unwrap_or_default();
@@ -219,6 +245,14 @@ impl Collector {
         Self::start_in(dir, flags, Vec::new())
     }
 
+    /// Starts one with its data in `dir` and these environment variables.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn start_with(dir: &Path, environment: Vec<(String, String)>, flags: &[&str]) -> Result<Self> {
+        Self::start_in(dir, flags, environment)
+    }
+
     /// Starts one with its data in `dir` and its blocks in an S3 server, below `prefix`.
     ///
     /// # Errors
@@ -226,6 +260,30 @@ impl Collector {
     pub fn start_on(dir: &Path, store: &S3, prefix: &str, flags: &[&str]) -> Result<Self> {
         let place = format!("--store={}", store.place(prefix));
         Self::start_in(dir, &[&[place.as_str()], flags].concat(), store.environment())
+    }
+
+    /// Waits until no span is in memory, and blocks are no longer merged.
+    ///
+    /// # Errors
+    /// When that takes long, or a block is damaged.
+    pub fn settle(&self) -> Result<()> {
+        const STILL: Duration = Duration::from_secs(3);
+        let state = || {
+            let of = |name| metric(self.admin, &format!("clew_collector_{name}")) as u64;
+            (of("memtable_batches"), of("blocks"), of("damaged_blocks"))
+        };
+        let started = Instant::now();
+        let (mut before, mut since) = (state(), Instant::now());
+        while before.0 > 0 || since.elapsed() < STILL {
+            ensure!(started.elapsed() < SETTLE, "batches in memory, blocks, damaged ones: {before:?}");
+            std::thread::sleep(Duration::from_millis(100));
+            let now = state();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+        ensure!(before.1 > 0 && before.2 == 0, "batches in memory, blocks, damaged ones: {before:?}");
+        Ok(())
     }
 
     fn start_in(dir: &Path, flags: &[&str], environment: Vec<(String, String)>) -> Result<Self> {
@@ -278,6 +336,8 @@ pub struct Agent {
     pub data: PathBuf,
     /// All its flags but the ports and the data.
     pub flags: Vec<String>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
     /// OTLP over gRPC.
     pub grpc: SocketAddr,
     /// OTLP over HTTP.
@@ -292,22 +352,40 @@ impl Agent {
     /// # Errors
     /// When it does not serve soon.
     pub fn start(dir: &Path, collectors: &[String], flags: &[&str]) -> Result<Self> {
+        Self::start_with(dir, Vec::new(), collectors, flags)
+    }
+
+    /// The same, with these environment variables.
+    ///
+    /// # Errors
+    /// When it does not serve soon.
+    pub fn start_with(
+        dir: &Path,
+        environment: Vec<(String, String)>,
+        collectors: &[String],
+        flags: &[&str],
+    ) -> Result<Self> {
         let [grpc, http, admin] = [free_address()?, free_address()?, free_address()?];
         let collectors = collectors.iter().map(|url| format!("--collector={url}"));
         let flags: Vec<String> = collectors.chain(flags.iter().map(|flag| (*flag).to_owned())).collect();
         let data = dir.to_owned();
-        let process = Self::spawn(&data, &flags, grpc, http, admin)?;
-        Ok(Self { process, data, flags, grpc, http, admin })
+        let process = Self::spawn(&data, &flags, &environment, [grpc, http, admin])?;
+        Ok(Self { process, data, flags, environment, grpc, http, admin })
     }
 
-    fn spawn(data: &Path, flags: &[String], grpc: SocketAddr, http: SocketAddr, admin: SocketAddr) -> Result<Process> {
+    fn spawn(
+        data: &Path,
+        flags: &[String],
+        environment: &[(String, String)],
+        [grpc, http, admin]: [SocketAddr; 3],
+    ) -> Result<Process> {
         let arguments: Vec<String> = [("grpc", grpc), ("http", http), ("admin", admin)]
             .iter()
             .map(|(name, address)| format!("--{name}={address}"))
             .chain([format!("--data={}", data.display())])
             .chain(flags.iter().cloned())
             .collect();
-        Process::start("clew-agent", data, &arguments, &[], admin)
+        Process::start("clew-agent", data, &arguments, environment, admin)
     }
 
     /// Starts it again, after it was killed or stopped.
@@ -315,7 +393,7 @@ impl Agent {
     /// # Errors
     /// When it does not serve soon.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = Self::spawn(&self.data, &self.flags, self.grpc, self.http, self.admin)?;
+        self.process = Self::spawn(&self.data, &self.flags, &self.environment, [self.grpc, self.http, self.admin])?;
         Ok(())
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use clew_common::{ids::Tenant, world::World};
+use parking_lot::Mutex;
 
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
     contents::Contents,
     memtable::{Generation, Table},
+    retention::SteadyClock,
     store::Store,
     wal::Wal,
 };
@@ -23,8 +25,10 @@ pub struct Flusher {
     pub cache: Arc<Cache>,
     /// Where the spans come from.
     pub wal: Wal,
-    /// Time and chance, for ids.
+    /// Chance, for ids.
     pub world: World,
+    /// When blocks are made.
+    pub clock: Arc<Mutex<SteadyClock>>,
 }
 
 /// Why a generation could not be made into blocks. It stays in memory, and in the WAL.
@@ -55,7 +59,7 @@ impl Flusher {
     fn flush(&self, generation: &Arc<Generation>, tenant: &Tenant, table: &Table) -> Result<(), FlushError> {
         let started = std::time::Instant::now();
         let inputs: Vec<_> = table.batches(usize::MAX).iter().map(|batch| batch.columns().clone()).collect();
-        let created_ms = self.world.clock.unix_ms();
+        let created_ms = self.clock.lock().about_ms();
         let spec = Spec {
             id: self.world.random.uuid(self.world.clock),
             tenant: tenant.clone(),

@@ -4,12 +4,7 @@ use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use clew_common::{log::Work, shutdown::Drain};
 
-use crate::{
-    compact::CompactError,
-    flush::FlushError,
-    retention::{self, SteadyClock},
-    storage::Inner,
-};
+use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
@@ -108,16 +103,8 @@ async fn compact(inner: &Arc<Inner>, drain: &Drain) {
 }
 
 async fn expire(inner: &Arc<Inner>) {
-    let newest = inner
-        .contents
-        .blocks()
-        .iter()
-        .flat_map(|(_, blocks)| blocks.whole.iter())
-        .map(|block| block.meta().created_ms)
-        .max();
-    let mut clock = SteadyClock::start(inner.world.clock, newest);
     loop {
-        let (work, now_ms) = (inner.clone(), clock.now_ms());
+        let (work, now_ms) = (inner.clone(), inner.clock.lock().now_ms());
         let sweeping = inner.world.work.run(move || {
             let gone = retention::expire(&work.contents, work.options.retention, now_ms);
             work.compactor.sweeper.later(gone);

@@ -1,7 +1,8 @@
 //! Takes away blocks that are too old, or too many for their tenant.
 //!
 //! A block's age is that of its flush, never that of its spans: a span may say any time. The clock that ages are reckoned with
-//! is not believed after a jump until it has gone on steadily for a day: until then nothing is too old.
+//! is not believed after a jump until it has gone on steadily for a day: until then nothing is too old, and what is flushed
+//! gets the time that it would be without the jump.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +25,10 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
     clock: Clock,
-    /// The reading that is believed, and when it was taken.
+    /// The last reading, and when it was taken.
     read: (u64, Instant),
+    /// The last one that was believed.
+    believed: (u64, Instant),
     /// Not before this.
     believed_from: Instant,
 }
@@ -49,7 +52,14 @@ impl SteadyClock {
                 "the clock is far from the newest block's time: nothing is deleted for its age for a day"
             );
         }
-        Self { clock, read: (now_ms, now), believed_from: if jumped { now + STEADY } else { now } }
+        let believed = last_known_ms.filter(|_| jumped).unwrap_or(now_ms);
+        let believed_from = if jumped { now + STEADY } else { now };
+        Self { clock, read: (now_ms, now), believed: (believed, now), believed_from }
+    }
+
+    /// The time, Unix in milliseconds, as far as it is known.
+    pub fn about_ms(&mut self) -> u64 {
+        self.now_ms().unwrap_or_else(|| self.believed.0 + self.believed.1.elapsed().as_millis() as u64)
     }
 
     /// The time, Unix in milliseconds; None while it is not believed. To be called at least every few minutes.
@@ -62,7 +72,11 @@ impl SteadyClock {
             self.believed_from = now + STEADY;
         }
         self.read = (now_ms, now);
-        (now >= self.believed_from).then_some(now_ms)
+        let believes = now >= self.believed_from;
+        if believes {
+            self.believed = self.read;
+        }
+        believes.then_some(now_ms)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     maintain::{self, MaintainError},
     replay::{self, InBlocks},
     retention,
+    retention::SteadyClock,
     snapshot::Snapshot,
     store::{Store, StoreError},
     sweep::Sweeper,
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
     flusher: Flusher,
+    /// What ages are reckoned with.
+    pub(crate) clock: Arc<Mutex<SteadyClock>>,
     checkpoint: checkpoint::File,
     /// There may be something to flush.
     pub(crate) grown: Notify,
@@ -203,7 +206,17 @@ impl Storage {
             sweeper,
             world: world.clone(),
         };
-        let flusher = Flusher { contents: contents.clone(), store, cache, wal: wal.clone(), world: world.clone() };
+        let all = contents.blocks();
+        let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
+        let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
+        let flusher = Flusher {
+            contents: contents.clone(),
+            store,
+            cache,
+            wal: wal.clone(),
+            world: world.clone(),
+            clock: clock.clone(),
+        };
         let inner = Arc::new(Inner {
             wal,
             contents,
@@ -214,6 +227,7 @@ impl Storage {
             options,
             compactor,
             flusher,
+            clock,
             checkpoint,
             grown: Notify::new(),
         });

@@ -9,6 +9,7 @@ mod bombs;
 mod content;
 mod disk;
 mod extremes;
+mod faults;
 mod folders;
 mod frames;
 mod http1;

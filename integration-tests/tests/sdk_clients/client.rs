@@ -1,11 +1,9 @@
 //! Runs a client and reads what it made.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use clew_integration_tests::installed;
 use serde_json::Value;
 
 use crate::rust_client;
@@ -100,23 +98,4 @@ fn output(command: &mut Command) -> Result<Value> {
     document.disable_recursion_limit();
     let document = document.into_iter().next().context("nothing was printed").and_then(|document| Ok(document?));
     document.with_context(|| format!("{command:?} printed no document:\n{complaints}"))
-}
-
-/// Something that `setup.sh` installs.
-fn installed(path: &str) -> Result<PathBuf> {
-    let tools = match std::env::var_os("CLEW_TEST_TOOLS") {
-        Some(tools) => PathBuf::from(tools),
-        None => {
-            let test = std::env::current_exe()?;
-            let target = test.ancestors().nth(3).context("the test does not lie in a target folder")?;
-            target.join("test-tools")
-        }
-    };
-    let path = tools.join(path);
-    ensure!(
-        path.exists(),
-        "{} is missing: run `make test`, or integration-tests/setup.sh with the same CARGO_TARGET_DIR",
-        path.display()
-    );
-    Ok(path)
 }

@@ -68,6 +68,13 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// Several parts of the file, in as few requests as make sense.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn read_all(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>, StoreError> {
+        ranges.into_iter().map(|range| self.read(range)).collect()
+    }
     /// Whether each read is a request over a network: few large ones are better then.
     fn is_remote(&self) -> bool;
 }

@@ -279,6 +279,22 @@ impl Source for Object {
         self.store.read(&self.path, range)
     }
 
+    fn read_all(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>, StoreError> {
+        let place = self.store.place("read", &self.path)?;
+        self.store.call("read", &self.path, move |inner| {
+            let (place, ranges) = (place.clone(), ranges.clone());
+            async move {
+                let parts = inner.s3.get_ranges(&place, &ranges).await?;
+                let missing =
+                    |(range, part): (&Range<u64>, &Bytes)| (range.end - range.start).saturating_sub(part.len() as u64);
+                match ranges.iter().zip(&parts).map(missing).find(|missing| *missing > 0) {
+                    None => Ok(parts),
+                    Some(missing) => Err(Failed::Short(missing)),
+                }
+            }
+        })
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

@@ -99,6 +99,11 @@ impl Cache {
         )
     }
 
+    /// Whether a dictionary is kept.
+    pub(super) fn has_dictionary(&self, block: Uuid, start: u64) -> bool {
+        self.kept.lock().dictionaries.contains_key(&(block, start))
+    }
+
     fn get<K: Hash + Eq, T, E>(
         &self,
         key: K,

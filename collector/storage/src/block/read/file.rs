@@ -1,6 +1,6 @@
 //! `spans.parquet`: its footer, and pages whose checksums are looked at when they are read.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes, buf::Reader};
 use parquet::{
@@ -53,7 +53,7 @@ impl SpansFile {
 
     /// For reading pages here and there.
     pub fn pages(&self) -> Pages {
-        Pages { source: self.source.clone(), length: self.length, checksums: self.checksums.clone(), ahead: None }
+        Pages { source: self.source.clone(), length: self.length, checksums: self.checksums.clone(), ahead: Vec::new() }
     }
 
     /// For reading the pages of a row group, all of them.
@@ -63,7 +63,7 @@ impl SpansFile {
             let ranges = self.metadata.metadata().row_group(group).columns().iter().map(|column| column.byte_range());
             let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
             let end = ranges.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
-            pages.ahead = Some((start, self.source.read(start..end)?));
+            pages.ahead = vec![(start, self.source.read(start..end)?)];
         }
         Ok(pages)
     }
@@ -96,8 +96,23 @@ pub struct Pages {
     source: Arc<dyn Source>,
     length: u64,
     checksums: Arc<[(u64, u32)]>,
-    /// What was read ahead, and where it starts.
-    ahead: Option<(u64, Bytes)>,
+    /// What was read ahead, and where it starts; in order.
+    ahead: Vec<(u64, Bytes)>,
+}
+
+impl Pages {
+    /// Whether it is better to read ahead.
+    pub fn are_remote(&self) -> bool {
+        self.source.is_remote()
+    }
+
+    /// Reads these ranges, in order, at once.
+    pub fn read_ahead(&mut self, ranges: Vec<Range<u64>>) -> ParquetResult<()> {
+        let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
+        let parts = self.source.read_all(ranges).map_err(|error| ParquetError::External(error.into()))?;
+        self.ahead = starts.into_iter().zip(parts).collect();
+        Ok(())
+    }
 }
 
 impl Length for Pages {
@@ -115,14 +130,11 @@ impl ChunkReader for Pages {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let bytes = match &self.ahead {
-            Some((first, ahead)) if start >= *first && start - first + length as u64 <= ahead.len() as u64 => {
-                let at = (start - first) as usize;
-                ahead.slice(at..at + length)
-            }
-            _ => {
-                self.source.read(start..start + length as u64).map_err(|error| ParquetError::External(error.into()))?
-            }
+        let end = start + length as u64;
+        let ahead = self.ahead[..self.ahead.partition_point(|(first, _)| *first <= start)].last();
+        let bytes = match ahead.filter(|(first, ahead)| end - first <= ahead.len() as u64) {
+            Some((first, ahead)) => ahead.slice((start - first) as usize..(end - first) as usize),
+            None => self.source.read(start..end).map_err(|error| ParquetError::External(error.into()))?,
         };
         let page = self.checksums.binary_search_by_key(&start, |(start, _)| *start);
         match page.map(|page| self.checksums[page].1) {

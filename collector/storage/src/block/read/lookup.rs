@@ -37,11 +37,11 @@ pub fn trace(
         if near.is_empty() {
             continue;
         }
-        let group = Group::new(file, number, block, cache);
+        let mut group = Group::new(file, number, block, cache);
         let mut rows = group.rows_of(trace.as_bytes(), near)?;
         while !rows.is_empty() {
             let end = rows.end.min(rows.start + MAX_BATCH_ROWS);
-            parts.push(with_core(&read(file, &group, rows.start..end)?)?);
+            parts.push(with_core(&read(file, &mut group, rows.start..end)?)?);
             rows.start = end;
         }
     }
@@ -80,7 +80,7 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
 }
 
 /// Some rows, with the columns that have values there.
-fn read(file: &SpansFile, group: &Group<'_>, rows: Range<usize>) -> Result<RecordBatch, Why> {
+fn read(file: &SpansFile, group: &mut Group<'_>, rows: Range<usize>) -> Result<RecordBatch, Why> {
     let window = group.window(rows.clone())?;
     let mask = ProjectionMask::leaves(file.metadata.parquet_schema(), window.leaves());
     let fields = Some(file.metadata.schema().fields());

@@ -56,8 +56,11 @@ impl<'a> Group<'a> {
     }
 
     /// Some rows, with the columns that have values there.
-    pub fn window(&self, rows: Range<usize>) -> ParquetResult<Window> {
+    pub fn window(&mut self, rows: Range<usize>) -> ParquetResult<Window> {
         let schema = self.metadata.file_metadata().schema_descr();
+        if self.pages.are_remote() {
+            self.read_ahead(schema.num_columns(), &rows)?;
+        }
         let mut columns = BTreeMap::new();
         let mut root = (usize::MAX, false);
         for leaf in 0..schema.num_columns() {
@@ -75,6 +78,21 @@ impl<'a> Group<'a> {
             }
         }
         Ok(Window { metadata: self.metadata.clone(), group: self.group, rows: rows.len(), columns })
+    }
+
+    /// Reads the pages of all columns, and the dictionaries that are not in the cache: each read has its price.
+    fn read_ahead(&mut self, leaves: usize, rows: &Range<usize>) -> ParquetResult<()> {
+        let mut ranges = Vec::new();
+        for leaf in 0..leaves {
+            let dictionary = self.dictionary_place(leaf)?;
+            ranges.extend(dictionary.filter(|place| !self.cache.has_dictionary(self.block, place.start)));
+            let pages = self
+                .pages_of(leaf, rows)?
+                .map(|(_, page)| page.offset as u64..page.offset as u64 + page.compressed_page_size as u64);
+            ranges.extend(pages);
+        }
+        ranges.sort_unstable_by_key(|range| range.start);
+        self.pages.read_ahead(ranges)
     }
 
     /// A column's part of some rows; also says whether it has values.
@@ -122,14 +140,21 @@ impl<'a> Group<'a> {
     }
 
     fn dictionary(&self, leaf: usize) -> ParquetResult<Option<Arc<Dictionary>>> {
-        let chunk = self.metadata.row_group(self.group).column(leaf);
-        let Some(start) = chunk.dictionary_page_offset() else { return Ok(None) };
-        let length =
-            usize::try_from(chunk.data_page_offset() - start).map_err(|_| wrong("a dictionary has no size"))?;
-        let dictionary = self.cache.dictionary(self.block, start as u64, || {
-            Dictionary::open(self.column(leaf), &self.pages.get_bytes(start as u64, length)?)
+        let Some(place) = self.dictionary_place(leaf)? else { return Ok(None) };
+        let dictionary = self.cache.dictionary(self.block, place.start, || {
+            let page = self.pages.get_bytes(place.start, (place.end - place.start) as usize)?;
+            Dictionary::open(self.column(leaf), &page)
         });
         dictionary.map(Some)
+    }
+
+    fn dictionary_place(&self, leaf: usize) -> ParquetResult<Option<Range<u64>>> {
+        let chunk = self.metadata.row_group(self.group).column(leaf);
+        let Some(start) = chunk.dictionary_page_offset() else { return Ok(None) };
+        if start < 0 || chunk.data_page_offset() < start {
+            return Err(wrong("a dictionary has no size"));
+        }
+        Ok(Some(start as u64..chunk.data_page_offset() as u64))
     }
 }
 
