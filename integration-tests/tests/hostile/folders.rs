@@ -128,7 +128,7 @@ async fn a_queue_of_an_unknown_version_is_refused_and_not_touched() -> Result<()
 }
 
 /// Copies a folder.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     for (path, bytes) in files(from)? {
         let copy = to.join(path.strip_prefix(from)?);
         std::fs::create_dir_all(copy.parent().context("a folder")?)?;

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod blocks;
 mod bombs;
 mod content;
 mod disk;
