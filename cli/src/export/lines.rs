@@ -53,26 +53,29 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// A new file; `-` is standard output.
+    /// A new file, a pipe or a device; `-` is standard output.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stdout(output::stdout()));
         }
-        match File::create_new(path) {
+        // A pipe or a device is there, and has nothing to be written over.
+        let is_place = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+        let file = match if is_place { File::options().write(true).open(path) } else { File::create_new(path) } {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 bail!("{} is there already: nothing is written over", path.display())
             }
-            file => {
-                let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-                Ok(Self::File(BufWriter::with_capacity(1 << 18, file)))
-            }
-        }
+            file => file.with_context(|| format!("cannot create {}", path.display()))?,
+        };
+        Ok(Self::File(BufWriter::with_capacity(1 << 18, file)))
     }
 
     /// Writes what is left; a file is durable then.
     fn finish(self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all(),
+            Self::File(file) => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) }
+            }
             Self::Stdout(mut out) => out.flush(),
         }
     }

@@ -166,7 +166,6 @@ impl Args {
             to: self.to,
             traces: self.traces.iter().map(|trace| trace.0).collect(),
         };
-        let mut output = self.create(&world)?;
         let mut report = Report::default();
         let mut unflushed = Unflushed::read(&self.place, &store, &world, &selection)?;
         let found = verify::folders(&store).context("cannot list the blocks")?;
@@ -174,6 +173,8 @@ impl Args {
         if let Some(others) = others(&found, &unflushed, &selection) {
             eprintln!("clew: tenant {} has no spans here{others}", selection.tenant);
         }
+        // Not before all that may be wrong with the store was: a file that was begun is in the way of the next try.
+        let mut output = self.create(&world)?;
         let bar = progress(&found, &unflushed, &selection);
         for damage in &unflushed.damage {
             report.damage(&damage.place, &damage.what);

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// A block for about each message, and a merge for every eighth, whose files go a second later.
-const FLAGS: [&str; 4] = ["--flush-bytes=1MiB", "--max-memory-bytes=4MiB", "--flush-age-s=1", "--sweep-delay-s=1"];
+const FLAGS: [&str; 5] =
+    ["--segment-bytes=1MiB", "--flush-bytes=1MiB", "--max-memory-bytes=16MiB", "--flush-age-s=1", "--sweep-delay-s=1"];
 
 /// So many messages are sent, of so many spans.
 const MESSAGES: u32 = 40;
@@ -25,7 +26,9 @@ const SPANS: u32 = 40;
 /// About 1.3 MiB in memory.
 fn message(part: u32) -> Vec<u8> {
     let span = |number: u32| {
-        let text = format!("{number} {}", "x".repeat(32 << 10));
+        // Little that compresses, so that the log's files fill and go.
+        let noise: [u8; 4096] = rand::random();
+        let text = hex::encode(noise).repeat(4);
         Span { attributes: vec![odd::pair("text", Value::StringValue(text))], ..odd::span(1, number) }
     };
     odd::message((0..SPANS).map(|number| span(SPANS * part + number)).collect())

@@ -23,6 +23,7 @@ use crate::{
 mod append;
 mod crash;
 mod flush;
+mod outside;
 mod verify;
 
 const AGENT: Uuid = Uuid::from_bytes([7; 16]);
