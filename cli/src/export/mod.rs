@@ -263,6 +263,6 @@ fn progress(found: &[Found], unflushed: &Unflushed, selection: &Selection) -> Pr
     let blocks = found.iter().filter(|found| found.tenant == selection.tenant && !replaced.contains(&found.id));
     let metas = blocks.filter_map(|found| Some(found.block.as_ref()?.as_ref().ok()?.meta()));
     let spans = metas.filter(|meta| selection.share(meta) != Share::Nothing).map(|meta| meta.spans).sum::<u64>();
-    let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} spans, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} spans, {eta} left");
     ProgressBar::new(spans + unflushed.spans()).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

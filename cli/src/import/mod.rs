@@ -61,7 +61,7 @@ const LOOK: Duration = Duration::from_millis(200);
 Examples:
   clew import spans.jsonl                            to the agent at 127.0.0.1:4317
   clew import a.jsonl.gz b.pb.zst --to http://tracing:4327
-  clew import spans                                  a folder that `clew export --format parquet` wrote
+  clew import spans                                  a folder of Parquet, as `clew export` wrote it
   clew export --store s3://old/prefix | clew import - --to http://new:4327 --tenant shop
   clew import otelcol.json --to http://tempo:4318 --protocol http
 
