@@ -92,11 +92,14 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
             }
             Run::Same(run, _) => first = first.saturating_add(run),
             Run::Packed(run, packed) => {
-                for at in (0..run).filter(|at| unpack(packed, bits, *at) == 0) {
-                    if left == 0 {
-                        return (first + at).min(all);
+                // Eight values at a time.
+                for (eight, at) in packed.chunks_exact(bits as usize).zip((0..run).step_by(8)) {
+                    let zeros = zeros(eight, bits);
+                    if left < zeros {
+                        let place = (at..at + 8).filter(|at| unpack(packed, bits, *at) == 0).nth(left);
+                        return place.map_or(all, |place| (first + place).min(all));
                     }
-                    left -= 1;
+                    left -= zeros;
                 }
                 first += run;
             }
@@ -106,6 +109,19 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
         }
     }
     all
+}
+
+/// How many of eight values are zero.
+fn zeros(eight: &[u8], bits: u32) -> usize {
+    let ones = match *eight {
+        [byte] => byte.count_ones(),
+        [low, high] => {
+            let pairs = u16::from_le_bytes([low, high]);
+            ((pairs | pairs >> 1) & 0x5555).count_ones()
+        }
+        _ => (0..8).filter(|at| unpack(eight, bits, *at) != 0).count() as u32,
+    };
+    8 - ones as usize
 }
 
 /// How many of the first `count` values of one bit are set.
