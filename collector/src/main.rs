@@ -9,6 +9,14 @@ use clew_collector::{
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
 
+/// Batches are made by one thread and freed by another, for days: with the system's allocator the process kept several times the
+/// memory that it used.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads for what takes a processor or waits for a disk: decoding, lookups, flushes, merges.
+const WORKERS: usize = 16;
+
 /// Persists the spans of agents and answers every question about traces.
 ///
 /// Nothing must be configured: it takes agents, OTLP and queries on 127.0.0.1:4327 (gRPC), OTLP on :4328 (HTTP), serves
@@ -60,7 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "the configuration is good")?;
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(WORKERS).enable_all().build()?;
     let opened = runtime.block_on(async {
         let _telemetry = telemetry::start("clew-collector", &options.telemetry)?;
         let (stopper, drain) = shutdown::channel();

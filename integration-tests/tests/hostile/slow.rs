@@ -17,7 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio_stream::wrappers::IntervalStream;
 use tonic::Code;
 
-use crate::support::{Door, Pair, SOON, eventually, grpc, http, spans};
+use crate::support::{Door, Pair, SOON, eventually, grpc, http, proxy::Proxy, spans};
 
 /// A configuration file with these settings; the flag that names it.
 fn config(folder: &Path, name: &str, settings: &str) -> Result<String> {
@@ -160,5 +160,32 @@ async fn when_descriptors_come_back_accepting_goes_on() -> Result<()> {
     }
     assert!(!acked.is_empty());
     pair.all_found(&acked).await?;
+    pair.still_serves().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_went_without_a_word_is_found_out_and_others_are_served() -> Result<()> {
+    let pair = Pair::start(&[], &[])?;
+    let mut half_open = Vec::new();
+    for door in pair.doors() {
+        let before = door.metric("connections_open");
+        let proxy = Proxy::start(door.grpc).await?;
+        let mut connections = Vec::new();
+        for _ in 0..20 {
+            let mut connection = grpc::connect(proxy.address).await?;
+            let call = grpc::Call::plain(spans::request([spans::span(spans::id())]).encode_to_vec());
+            grpc::call_on(&mut connection, call).await?.accepted()?;
+            connections.push(connection);
+        }
+        ensure!(door.metric("connections_open") >= before + 20);
+        proxy.lose(true, true);
+        half_open.push((door, before, proxy, connections));
+    }
+    // A ping every 30 s has to be answered within 20 s.
+    let limit = Duration::from_secs(50) + SOON;
+    for (door, before, ..) in &half_open {
+        let closed = || door.metric("connections_open") < before + 20;
+        eventually("connections whose other side is gone are closed", limit, closed).await?;
+    }
     pair.still_serves().await
 }
