@@ -1,4 +1,5 @@
 //! Answers questions about traces from a storage snapshot.
 
 pub mod trace;
+pub mod traceql;
 pub mod tree;
