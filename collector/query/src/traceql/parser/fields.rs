@@ -1,0 +1,150 @@
+//! What stands inside of braces: expressions over the fields of a span.
+
+use super::{
+    Fault, Parser, Tall, Token, above,
+    power::{COMPARE, LOGIC, PREFIX},
+    right_of,
+};
+use crate::traceql::ast::{ArithmeticOp, CompareOp, Expr, ExprKind, Field, FieldAt, Intrinsic, Literal, LogicOp};
+
+enum Operator {
+    Logic(LogicOp),
+    Compare(CompareOp),
+    Arithmetic(ArithmeticOp),
+}
+
+impl Parser {
+    /// A whole expression.
+    pub(super) fn expr(&mut self) -> Result<Tall<Expr>, Fault> {
+        self.expr_above(0)
+    }
+
+    fn expr_above(&mut self, weakest: u8) -> Result<Tall<Expr>, Fault> {
+        self.deeper(|parser| {
+            let mut left = parser.operand()?;
+            while let Some((operator, power)) = parser.peek_operator().filter(|(_, power)| *power >= weakest) {
+                parser.bump();
+                let right = parser.expr_above(right_of(power))?;
+                left = join(&operator, left, right)?;
+            }
+            Ok(left)
+        })
+    }
+
+    fn peek_operator(&self) -> Option<(Operator, u8)> {
+        match self.peek() {
+            Token::And => return Some((Operator::Logic(LogicOp::And), LOGIC)),
+            Token::Or => return Some((Operator::Logic(LogicOp::Or), LOGIC)),
+            _ => {}
+        }
+        if let Some(op) = self.peek_comparison() {
+            return Some((Operator::Compare(op), COMPARE));
+        }
+        self.peek_arithmetic().map(|(op, power)| (Operator::Arithmetic(op), power))
+    }
+
+    fn operand(&mut self) -> Result<Tall<Expr>, Fault> {
+        let start = self.peek_at();
+        match self.peek() {
+            Token::Not => {
+                self.bump();
+                let (operand, height) = self.expr_above(PREFIX)?;
+                let at = start.to(operand.at);
+                Ok((Expr { kind: ExprKind::Not(Box::new(operand)), at }, above(at, &[height])?))
+            }
+            Token::Sub => {
+                self.bump();
+                if self.eat(&Token::Int(1 << 63)) {
+                    return Ok((literal(Literal::Int(i64::MIN), start.to(self.last_at())), 1));
+                }
+                let (operand, height) = self.expr_above(PREFIX)?;
+                let at = start.to(operand.at);
+                if let ExprKind::Literal(number) = &operand.kind
+                    && let Some(number) = super::negative(number)
+                {
+                    return Ok((literal(number, at), 1));
+                }
+                Ok((Expr { kind: ExprKind::Negate(Box::new(operand)), at }, above(at, &[height])?))
+            }
+            Token::OpenParen => {
+                self.bump();
+                let (mut inner, height) = self.expr()?;
+                if *self.peek() != Token::CloseParen {
+                    return self.unexpected("an operator or `)`");
+                }
+                inner.at = start.to(self.bump());
+                Ok((inner, height))
+            }
+            _ => {
+                if let Some(value) = self.literal()? {
+                    return Ok((literal(value, start), 1));
+                }
+                let FieldAt { field, at } = self.field("a field or a value")?;
+                Ok((Expr { kind: ExprKind::Field(field), at }, 1))
+            }
+        }
+    }
+
+    /// An attribute or an intrinsic field.
+    pub(super) fn field(&mut self, expected: &str) -> Result<FieldAt, Fault> {
+        let field = match self.peek() {
+            Token::Attribute(attribute) => Field::Attribute(attribute.clone()),
+            Token::Intrinsic(intrinsic) => Field::Intrinsic(*intrinsic),
+            Token::Word(word) => match Intrinsic::named(word) {
+                Some(intrinsic) => Field::Intrinsic(intrinsic),
+                None => {
+                    let advice =
+                        format!("{expected}; attributes begin with a scope or a dot: `span.{word}`, `.{word}`");
+                    return self.unexpected(&advice);
+                }
+            },
+            _ => return self.unexpected(expected),
+        };
+        Ok(FieldAt { field, at: self.bump() })
+    }
+
+    /// `(field, field, ...)`
+    pub(super) fn fields(&mut self) -> Result<Vec<FieldAt>, Fault> {
+        self.expect(&Token::OpenParen)?;
+        let mut fields = vec![self.field("a field")?];
+        while self.eat(&Token::Comma) {
+            fields.push(self.field("a field")?);
+        }
+        if !self.eat(&Token::CloseParen) {
+            return self.unexpected("`,` or `)`");
+        }
+        Ok(fields)
+    }
+}
+
+fn literal(literal: Literal, at: crate::traceql::at::At) -> Expr {
+    Expr { kind: ExprKind::Literal(literal), at }
+}
+
+fn join(operator: &Operator, left: Tall<Expr>, right: Tall<Expr>) -> Result<Tall<Expr>, Fault> {
+    let ((left, left_height), (right, right_height)) = (left, right);
+    let at = left.at.to(right.at);
+    let kind = match *operator {
+        Operator::Logic(op) => {
+            let mut operands = Vec::new();
+            // Its operands are no deeper than before when the same operator goes on.
+            let mut height = 0;
+            for (side, below) in [(left, left_height), (right, right_height)] {
+                match side.kind {
+                    ExprKind::Logic { op: inner, operands: more } if inner == op => {
+                        operands.extend(more);
+                        height = height.max(below - 1);
+                    }
+                    _ => {
+                        operands.push(side);
+                        height = height.max(below);
+                    }
+                }
+            }
+            return Ok((Expr { kind: ExprKind::Logic { op, operands }, at }, above(at, &[height])?));
+        }
+        Operator::Compare(op) => ExprKind::Compare { op, left: Box::new(left), right: Box::new(right) },
+        Operator::Arithmetic(op) => ExprKind::Arithmetic { op, left: Box::new(left), right: Box::new(right) },
+    };
+    Ok((Expr { kind, at }, above(at, &[left_height, right_height])?))
+}

@@ -1,0 +1,61 @@
+//! Regular expressions, anchored at both ends.
+
+use regex::{Regex, RegexBuilder};
+
+use super::Value;
+
+/// How much memory a compiled expression may take. A pattern of a hundred alternatives takes some tens of kilobytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// What `=~` and `!~` compare with.
+#[derive(Debug, Clone)]
+pub struct Pattern(Regex);
+
+/// Why a regular expression is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It is none.
+    #[error("this is no regular expression: {0}")]
+    Syntax(String),
+    /// Compiled it takes more than a megabyte.
+    #[error("this regular expression is too large: compiled it takes more than {MAX_BYTES} bytes")]
+    TooLarge,
+}
+
+impl Pattern {
+    /// Compiles a regular expression. It has to match a value from its first to its last character.
+    ///
+    /// # Errors
+    /// When it is none, or is too large.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        // Alone first: "a)(b" would become one by the parentheses around it.
+        let syntax = |error: regex::Error| match error {
+            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
+            // The last line says what is wrong; those before it draw the pattern.
+            error => PatternError::Syntax(error.to_string().lines().last().unwrap_or("").trim().to_owned()),
+        };
+        RegexBuilder::new(pattern).size_limit(MAX_BYTES).build().map_err(syntax)?;
+        let anchored = format!("\\A(?:{pattern})\\z");
+        RegexBuilder::new(&anchored).size_limit(MAX_BYTES).build().map(Self).map_err(syntax)
+    }
+
+    /// Whether it matches this text from end to end.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
+    /// `value =~ pattern`: it, or an element of it, is a string that matches.
+    #[must_use]
+    pub fn is_match(&self, value: &Value) -> bool {
+        let matches = |value: &Value| matches!(value, Value::String(text) if self.matches(text));
+        value.elements().iter().any(matches)
+    }
+
+    /// `value !~ pattern`: it is a string that does not match, or an array of such strings. Never of nil.
+    #[must_use]
+    pub fn is_mismatch(&self, value: &Value) -> bool {
+        let mismatches = |value: &Value| matches!(value, Value::String(text) if !self.matches(text));
+        !value.is_nil() && value.elements().iter().all(mismatches)
+    }
+}
