@@ -35,5 +35,5 @@ pub use batches::{Claim, Claimed};
 pub use compact::CompactError;
 pub use decode::{DecodeError, Decoded};
 pub use maintain::MaintainError;
-pub use snapshot::{Snapshot, SnapshotError};
+pub use snapshot::{Memory, Snapshot, SnapshotError};
 pub use storage::{AppendError, OpenError, Opened, Options, Stats, Storage};

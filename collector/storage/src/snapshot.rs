@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
 
 use crate::{
     block::{Block, BlockError},
-    columns::write_otlp,
+    columns::{Resource, write_otlp},
     contents::Instant,
     memtable::Table,
 };
@@ -34,6 +35,50 @@ impl Snapshot {
     /// The blocks that can be read, oldest first.
     pub fn blocks(&self) -> &[Arc<Block>] {
         &self.0.blocks.whole
+    }
+
+    /// Why spans may be missing: the blocks that cannot be read.
+    pub fn damaged(&self) -> impl Iterator<Item = SnapshotError> + '_ {
+        self.0.blocks.damaged.iter().map(|(_, error)| error.clone().into())
+    }
+
+    /// What is in memory, oldest first.
+    pub fn memory(&self) -> impl Iterator<Item = Memory> + '_ {
+        self.0.tables.iter().map(|(table, upto)| Memory { table: table.clone(), upto: *upto })
+    }
+}
+
+/// Spans in memory that will become a block together. Cheap to clone.
+#[derive(Clone)]
+pub struct Memory {
+    table: Arc<Table>,
+    upto: usize,
+}
+
+impl Memory {
+    /// The batches, in memory form, in the order in which they came.
+    pub fn batches(&self) -> Vec<RecordBatch> {
+        self.table.batches(self.upto).iter().map(|batch| batch.columns().clone()).collect()
+    }
+
+    /// The places of the batches that hold spans of a trace.
+    pub fn find(&self, trace: &TraceId) -> Vec<usize> {
+        self.table.find_places(trace, self.upto)
+    }
+
+    /// A resource of one of the batches.
+    pub fn resource(&self, id: u64) -> Option<Resource> {
+        self.table.resource(id)
+    }
+
+    /// All resources of the batches.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.table.resources()
+    }
+
+    /// Whether another collector may hold some of the spans too.
+    pub fn may_duplicate(&self) -> bool {
+        self.table.may_duplicate()
     }
 }
 

@@ -132,16 +132,12 @@ impl Table {
     /// The batches below `upto` that hold spans of a trace.
     pub fn find(&self, trace: &TraceId, upto: usize) -> Vec<Batch> {
         let inner = self.inner.read();
-        let mut found = Vec::new();
-        let mut at = inner.traces.get(trace.as_bytes()).map_or(END, |chain| chain.first);
-        while let Some(link) = inner.links.get(at as usize) {
-            if link.batch as usize >= upto {
-                break;
-            }
-            found.push(inner.batches[link.batch as usize].clone());
-            at = link.next;
-        }
-        found
+        inner.places(trace).take_while(|place| *place < upto).map(|place| inner.batches[place].clone()).collect()
+    }
+
+    /// The places of the batches below `upto` that hold spans of a trace.
+    pub fn find_places(&self, trace: &TraceId, upto: usize) -> Vec<usize> {
+        self.inner.read().places(trace).take_while(|place| *place < upto).collect()
     }
 
     /// The batches below `upto`.
@@ -168,5 +164,16 @@ impl Table {
     /// Whether another collector may hold some of the batches too.
     pub fn may_duplicate(&self) -> bool {
         self.inner.read().may_duplicate
+    }
+}
+
+impl Inner {
+    fn places(&self, trace: &TraceId) -> impl Iterator<Item = usize> {
+        let mut at = self.traces.get(trace.as_bytes()).map_or(END, |chain| chain.first);
+        std::iter::from_fn(move || {
+            let link = self.links.get(at as usize)?;
+            at = link.next;
+            Some(link.batch as usize)
+        })
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
 //! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
-//! through all spans; `memory` gives them the form that they have in memory.
+//! through all spans, `column` through little of each; `memory` gives them the form that they have in memory.
 
 mod cache;
+mod column;
 mod cut;
 mod file;
 mod header;
@@ -19,7 +20,8 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
@@ -166,6 +168,33 @@ impl Block {
             Ok(scan) => Box::new(scan.map(move |batch| batch.map_err(|error| at(&path, SPANS, error)))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
+    }
+
+    /// How many rows each row group has. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn groups(&self) -> Result<Vec<usize>, BlockError> {
+        let file = self.spans()?;
+        Ok((0..file.metadata.metadata().num_row_groups()).map(|group| column::rows(&file, group)).collect())
+    }
+
+    /// The columns of its rows, as they are in the file: see [`crate::schema`]. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn schema(&self) -> Result<SchemaRef, BlockError> {
+        Ok(self.spans()?.metadata.schema().clone())
+    }
+
+    /// A column of a row group, by its place in the schema; None when no row has a value. Parents are in the form that
+    /// blocks have. Strings are dictionaries of UInt32 keys, or Utf8View where the file has no dictionary of them. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn column(&self, group: usize, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        let file = self.spans()?;
+        column::read(&file, group, column).map_err(|why| at(&self.path, SPANS, why))
     }
 
     fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {

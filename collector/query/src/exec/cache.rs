@@ -1,0 +1,155 @@
+//! Keeps columns of blocks that queries have read, within a budget of memory: what was not used for the longest time goes.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arrow_array::{Array, ArrayRef};
+use clew_storage::block::BlockError;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::{codes::Codes, traces::TraceRows};
+
+/// What was read of blocks, for all queries.
+pub struct Cache {
+    max_bytes: usize,
+    kept: Mutex<Kept>,
+    /// Goes on at each use.
+    clock: AtomicU64,
+}
+
+#[derive(Default)]
+struct Kept {
+    bytes: usize,
+    entries: HashMap<Key, Entry>,
+}
+
+/// A block, and what of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A column of a row group.
+    Column(Uuid, u32, u32),
+    /// Which resource each row of a group has.
+    Resources(Uuid, u32),
+    /// The traces of the block.
+    Traces(Uuid),
+}
+
+#[derive(Clone)]
+enum Value {
+    Column(Option<ArrayRef>),
+    Codes(Arc<Codes>),
+    Traces(Arc<TraceRows>),
+}
+
+struct Entry {
+    value: Value,
+    bytes: usize,
+    used: u64,
+}
+
+/// What keeping anything takes besides it.
+const ENTRY_BYTES: usize = 200;
+
+impl Cache {
+    /// Keeps up to `max_bytes`, about.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0) }
+    }
+
+    /// Bytes that are kept, about.
+    pub fn bytes(&self) -> usize {
+        self.kept.lock().bytes
+    }
+
+    pub(super) fn column(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<Option<ArrayRef>, BlockError>,
+    ) -> Result<Option<ArrayRef>, BlockError> {
+        let read = || {
+            let column = read()?;
+            let bytes = column.as_ref().map_or(0, |column| column.get_array_memory_size());
+            Ok((Value::Column(column), bytes))
+        };
+        match self.get(key, read)? {
+            Value::Column(column) => Ok(column),
+            Value::Codes(_) | Value::Traces(_) => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    pub(super) fn codes(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<Codes, BlockError>,
+    ) -> Result<Arc<Codes>, BlockError> {
+        let read = || {
+            let codes = read()?;
+            let bytes = codes.bytes();
+            Ok((Value::Codes(Arc::new(codes)), bytes))
+        };
+        match self.get(key, read)? {
+            Value::Codes(codes) => Ok(codes),
+            Value::Column(_) | Value::Traces(_) => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    pub(super) fn traces(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<TraceRows, BlockError>,
+    ) -> Result<Arc<TraceRows>, BlockError> {
+        let read = || {
+            let traces = read()?;
+            let bytes = traces.bytes();
+            Ok((Value::Traces(Arc::new(traces)), bytes))
+        };
+        match self.get(key, read)? {
+            Value::Traces(traces) => Ok(traces),
+            Value::Column(_) | Value::Codes(_) => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    fn get(&self, key: Key, read: impl FnOnce() -> Result<(Value, usize), BlockError>) -> Result<Value, BlockError> {
+        let used = self.clock.fetch_add(1, Ordering::Relaxed);
+        if let Some(entry) = self.kept.lock().entries.get_mut(&key) {
+            entry.used = used;
+            return Ok(entry.value.clone());
+        }
+        // Read without the lock: two who come at once both read, and one of them is kept.
+        let (value, bytes) = read()?;
+        let bytes = bytes + ENTRY_BYTES;
+        let mut kept = self.kept.lock();
+        if let Some(before) = kept.entries.insert(key, Entry { value: value.clone(), bytes, used }) {
+            kept.bytes -= before.bytes;
+        }
+        kept.bytes += bytes;
+        if kept.bytes > self.max_bytes {
+            kept.shrink(self.max_bytes / 8 * 7);
+        }
+        Ok(value)
+    }
+}
+
+impl Kept {
+    /// Forgets what was not used for the longest time.
+    fn shrink(&mut self, max_bytes: usize) {
+        let mut all: Vec<_> = self.entries.values().map(|entry| (entry.used, entry.bytes)).collect();
+        all.sort_unstable();
+        let mut oldest = 0;
+        for (used, bytes) in all {
+            if self.bytes <= max_bytes {
+                break;
+            }
+            self.bytes -= bytes;
+            oldest = used + 1;
+        }
+        self.entries.retain(|_, entry| entry.used >= oldest);
+    }
+}

@@ -1,0 +1,110 @@
+//! A part of what a query looks at: a row group of a block, or a batch in memory.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, cast::AsArray};
+use arrow_schema::SchemaRef;
+use clew_storage::{
+    Memory,
+    block::{Block, BlockError},
+    columns::Resource,
+    schema::core,
+};
+
+use super::{
+    cache::{Cache, Key},
+    codes::Codes,
+    traces::TraceRows,
+};
+
+/// Some spans, of which columns are read when they are needed. Cheap to clone.
+#[derive(Clone)]
+pub struct Part {
+    /// How many spans.
+    pub rows: usize,
+    /// Its columns.
+    pub schema: SchemaRef,
+    pub place: Place,
+}
+
+/// Where spans are.
+#[derive(Clone)]
+pub enum Place {
+    /// A row group: the block, which one, and the rows before it.
+    Block { block: Arc<Block>, group: usize, first: u32 },
+    /// A batch: the table and its place there.
+    Memory { memory: Memory, batch: RecordBatch, number: usize },
+}
+
+impl Part {
+    /// The row groups of a block.
+    pub fn of_block(block: &Arc<Block>) -> Result<Vec<Self>, BlockError> {
+        let schema = block.schema()?;
+        let mut first = 0;
+        let group = |(group, rows): (usize, usize)| {
+            let place = Place::Block { block: block.clone(), group, first };
+            first += rows as u32;
+            Self { rows, schema: schema.clone(), place }
+        };
+        Ok(block.groups()?.into_iter().enumerate().map(group).collect())
+    }
+
+    /// The batches of a table in memory.
+    pub fn of_memory(memory: &Memory) -> Vec<Self> {
+        let part = |(number, batch): (usize, RecordBatch)| Self {
+            rows: batch.num_rows(),
+            schema: batch.schema(),
+            place: Place::Memory { memory: memory.clone(), batch, number },
+        };
+        memory.batches().into_iter().enumerate().map(part).collect()
+    }
+
+    /// A column by its place in the schema; None when no row has a value. Blocking.
+    pub fn column(&self, cache: &Cache, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        match &self.place {
+            Place::Block { block, group, .. } => {
+                let key = Key::Column(block.meta().id, *group as u32, column as u32);
+                cache.column(key, || block.column(*group, column))
+            }
+            Place::Memory { batch, .. } => {
+                let array = batch.column(column);
+                Ok((array.null_count() < array.len()).then(|| array.clone()))
+            }
+        }
+    }
+
+    /// Which resource each row has, and those resources. Blocking.
+    pub fn resources(&self, cache: &Cache) -> Result<(Arc<Codes>, Vec<Option<Resource>>), BlockError> {
+        let codes = |column: Option<ArrayRef>| {
+            let ids = column.as_ref().and_then(|column| column.as_any().downcast_ref::<UInt64Array>());
+            Codes::of(ids.map_or(&[], |ids| ids.values()))
+        };
+        match &self.place {
+            Place::Block { block, group, .. } => {
+                let key = Key::Resources(block.meta().id, *group as u32);
+                let codes = cache.codes(key, || Ok(codes(block.column(*group, core::RESOURCE_ID)?)))?;
+                let resources = block.resources()?;
+                let resources = codes.values.iter().map(|id| resources.get(id).cloned()).collect();
+                Ok((codes, resources))
+            }
+            Place::Memory { memory, batch, .. } => {
+                let codes = codes(Some(batch.column(core::RESOURCE_ID).clone()));
+                let resources = codes.values.iter().map(|id| memory.resource(*id)).collect();
+                Ok((Arc::new(codes), resources))
+            }
+        }
+    }
+}
+
+/// The traces of a block. Blocking.
+pub fn traces_of(cache: &Cache, block: &Block) -> Result<Arc<TraceRows>, BlockError> {
+    cache.traces(Key::Traces(block.meta().id), || {
+        let mut traces = TraceRows::default();
+        for group in 0..block.groups()?.len() {
+            let ids = block.column(group, core::TRACE_ID)?;
+            let ids = ids.as_ref().and_then(|ids| ids.as_fixed_size_binary_opt());
+            traces.extend(ids.map_or(&[][..], |ids| ids.value_data().as_chunks::<16>().0));
+        }
+        Ok(traces)
+    })
+}
