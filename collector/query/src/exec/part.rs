@@ -30,39 +30,38 @@ pub struct Part {
 /// Where spans are.
 #[derive(Clone)]
 pub enum Place {
-    /// A row group: the block, which one, and the rows before it.
-    Block { block: Arc<Block>, group: usize, first: u32 },
-    /// A batch: the table and its place there.
-    Memory { memory: Memory, batch: RecordBatch, number: usize },
+    /// A row group: the block, and which one.
+    Block { block: Arc<Block>, group: usize },
+    /// A batch of a table.
+    Memory { memory: Memory, batch: RecordBatch },
 }
 
 impl Part {
     /// The row groups of a block.
     pub fn of_block(block: &Arc<Block>) -> Result<Vec<Self>, BlockError> {
         let schema = block.schema()?;
-        let mut first = 0;
-        let group = |(group, rows): (usize, usize)| {
-            let place = Place::Block { block: block.clone(), group, first };
-            first += rows as u32;
-            Self { rows, schema: schema.clone(), place }
+        let group = |(group, rows): (usize, usize)| Self {
+            rows,
+            schema: schema.clone(),
+            place: Place::Block { block: block.clone(), group },
         };
         Ok(block.groups()?.into_iter().enumerate().map(group).collect())
     }
 
     /// The batches of a table in memory.
     pub fn of_memory(memory: &Memory) -> Vec<Self> {
-        let part = |(number, batch): (usize, RecordBatch)| Self {
+        let part = |batch: RecordBatch| Self {
             rows: batch.num_rows(),
             schema: batch.schema(),
-            place: Place::Memory { memory: memory.clone(), batch, number },
+            place: Place::Memory { memory: memory.clone(), batch },
         };
-        memory.batches().into_iter().enumerate().map(part).collect()
+        memory.batches().into_iter().map(part).collect()
     }
 
     /// A column by its place in the schema; None when no row has a value. Blocking.
     pub fn column(&self, cache: &Cache, column: usize) -> Result<Option<ArrayRef>, BlockError> {
         match &self.place {
-            Place::Block { block, group, .. } => {
+            Place::Block { block, group } => {
                 let key = Key::Column(block.meta().id, *group as u32, column as u32);
                 cache.column(key, || block.column(*group, column))
             }
@@ -80,14 +79,14 @@ impl Part {
             Codes::of(ids.map_or(&[], |ids| ids.values()))
         };
         match &self.place {
-            Place::Block { block, group, .. } => {
+            Place::Block { block, group } => {
                 let key = Key::Resources(block.meta().id, *group as u32);
                 let codes = cache.codes(key, || Ok(codes(block.column(*group, core::RESOURCE_ID)?)))?;
                 let resources = block.resources()?;
                 let resources = codes.values.iter().map(|id| resources.get(id).cloned()).collect();
                 Ok((codes, resources))
             }
-            Place::Memory { memory, batch, .. } => {
+            Place::Memory { memory, batch } => {
                 let codes = codes(Some(batch.column(core::RESOURCE_ID).clone()));
                 let resources = codes.values.iter().map(|id| memory.resource(*id)).collect();
                 Ok((Arc::new(codes), resources))

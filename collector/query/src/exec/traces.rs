@@ -28,11 +28,6 @@ impl TraceRows {
         16 * self.ids.capacity() + 4 * self.starts.capacity()
     }
 
-    /// How many traces there are.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
     /// The id of a trace by its place.
     pub fn id(&self, place: usize) -> [u8; 16] {
         self.ids[place]

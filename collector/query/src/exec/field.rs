@@ -1,0 +1,452 @@
+//! Where the values of a field are in a part.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, StringArray, StringViewArray, StructArray, TimestampNanosecondArray, cast::AsArray, types::UInt32Type,
+};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
+use arrow_schema::DataType;
+use clew_storage::{
+    block::BlockError,
+    schema::{ATTRIBUTE_PREFIX, core},
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, KeyValue},
+    resource::v1::Resource as ResourceMessage,
+};
+use prost::Message;
+
+use super::{cache::Cache, codes::Codes, part::Part};
+use crate::traceql::{
+    ast::{Attribute, Field, Intrinsic, Kind, Scope, Status},
+    value::Value,
+};
+
+/// A column in which a field has values.
+#[derive(Clone)]
+pub enum Source {
+    Strings(DictionaryArray<UInt32Type>),
+    Views(StringViewArray),
+    Int(Int64Array),
+    Float(Float64Array),
+    Bool(BooleanArray),
+    Duration(Int64Array),
+    /// None: no row has a status, all are unset.
+    Status(Option<Int32Array>, usize),
+    Kind(Int32Array),
+    Hex(FixedSizeBinaryArray),
+    /// For each row a place among the values.
+    Codes(Arc<Codes>, Vec<Value>),
+    /// The rows that have a value, in order, and what they have.
+    Sparse(Vec<(u32, Value)>, usize),
+    /// Those rows have something, and that is all that is asked for.
+    Something(BooleanBuffer),
+}
+
+/// Whether a field is known only once the whole trace is.
+pub fn needs_trace(field: &Field) -> bool {
+    match field {
+        Field::Attribute(attribute) => attribute.of_parent,
+        Field::Intrinsic(intrinsic) => matches!(
+            intrinsic,
+            Intrinsic::ChildCount
+                | Intrinsic::SpanParentId
+                | Intrinsic::TraceDuration
+                | Intrinsic::RootName
+                | Intrinsic::RootService
+                | Intrinsic::NestedSetLeft
+                | Intrinsic::NestedSetRight
+                | Intrinsic::NestedSetParent
+        ),
+    }
+}
+
+/// The sources of a field of the spans themselves; the first that has a value in a row counts. Blocking.
+pub fn sources(part: &Part, cache: &Cache, field: &Field) -> Result<Vec<Source>, BlockError> {
+    match field {
+        Field::Intrinsic(intrinsic) => Ok(intrinsic_source(part, cache, *intrinsic)?.into_iter().collect()),
+        Field::Attribute(attribute) => attribute_sources(part, cache, attribute),
+    }
+}
+
+fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Result<Vec<Source>, BlockError> {
+    let key = &attribute.key;
+    let any = attribute.scope == Scope::Any;
+    let mut sources = Vec::new();
+    if any || attribute.scope == Scope::Span {
+        if let Ok(column) = part.schema.index_of(&format!("{ATTRIBUTE_PREFIX}{key}"))
+            && let Some(array) = part.column(cache, column)?
+        {
+            sources.extend(typed(&array));
+        }
+        if let Some(array) = part.column(cache, core::ATTRIBUTES)? {
+            sources.extend(listed(array.as_list_opt(), key));
+        }
+    }
+    if any || attribute.scope == Scope::Resource {
+        sources.extend(of_resource(part, cache, key)?);
+    }
+    if any || attribute.scope == Scope::Event {
+        sources.extend(nested(part.column(cache, core::EVENTS)?, 2, key));
+    }
+    if any || attribute.scope == Scope::Link {
+        sources.extend(nested(part.column(cache, core::LINKS)?, 3, key));
+    }
+    if any || attribute.scope == Scope::Instrumentation {
+        sources.extend(of_scope(part.column(cache, core::SCOPE_FIELDS)?, key));
+    }
+    Ok(sources)
+}
+
+fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<Option<Source>, BlockError> {
+    let column = |at: usize| part.column(cache, at);
+    let text = |at: usize| Ok(column(at)?.as_ref().and_then(typed));
+    Ok(match intrinsic {
+        Intrinsic::Duration => column(core::DURATION)?.and_then(|array| cast(&array)).map(Source::Duration),
+        Intrinsic::Name => return text(core::NAME),
+        Intrinsic::Status => {
+            let codes = column(core::STATUS_CODE)?.and_then(|array| cast(&array));
+            Some(Source::Status(codes, part.rows))
+        }
+        Intrinsic::StatusMessage => return text(core::STATUS_MESSAGE),
+        Intrinsic::Kind => column(core::KIND)?.and_then(|array| cast(&array)).map(Source::Kind),
+        Intrinsic::SpanId => column(core::SPAN_ID)?.and_then(|array| cast(&array)).map(Source::Hex),
+        Intrinsic::TraceId => column(core::TRACE_ID)?.and_then(|array| cast(&array)).map(Source::Hex),
+        Intrinsic::InstrumentationName => return text(core::SCOPE_NAME),
+        Intrinsic::InstrumentationVersion => return text(core::SCOPE_VERSION),
+        Intrinsic::Parent => {
+            let ids = column(core::PARENT_SPAN_ID)?.map(|ids| present(&*ids));
+            let rows = column(core::PARENT_ROW)?.map(|rows| present(&*rows));
+            match (ids, rows) {
+                (Some(ids), Some(rows)) => Some(Source::Something(&ids | &rows)),
+                (Some(one), None) | (None, Some(one)) => Some(Source::Something(one)),
+                (None, None) => None,
+            }
+        }
+        Intrinsic::EventName => entries(column(core::EVENTS)?, |events, at| {
+            Value::String(events.column(1).as_string_opt::<i32>().map_or("", |names| names.value(at)).to_owned())
+        }),
+        Intrinsic::EventTimeSinceStart => {
+            let starts = column(core::START_TIME)?.and_then(|array| cast::<TimestampNanosecondArray>(&array));
+            since_start(column(core::EVENTS)?, starts)
+        }
+        Intrinsic::LinkTraceId => entries(column(core::LINKS)?, |links, at| hex_of(links.column(0), at)),
+        Intrinsic::LinkSpanId => entries(column(core::LINKS)?, |links, at| hex_of(links.column(1), at)),
+        // These need the whole trace.
+        Intrinsic::ChildCount
+        | Intrinsic::SpanParentId
+        | Intrinsic::TraceDuration
+        | Intrinsic::RootName
+        | Intrinsic::RootService
+        | Intrinsic::NestedSetLeft
+        | Intrinsic::NestedSetRight
+        | Intrinsic::NestedSetParent => None,
+    })
+}
+
+/// An array of a type; cheap.
+pub fn cast<T: Array + Clone + 'static>(array: &ArrayRef) -> Option<T> {
+    array.as_any().downcast_ref::<T>().cloned()
+}
+
+/// The rows that have a value.
+fn present(array: &dyn Array) -> BooleanBuffer {
+    array.nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |nulls| nulls.inner().clone())
+}
+
+/// A column as a source.
+fn typed(array: &ArrayRef) -> Option<Source> {
+    match array.data_type() {
+        DataType::Dictionary(..) => cast(array).map(Source::Strings),
+        DataType::Utf8View => cast(array).map(Source::Views),
+        DataType::Int64 => cast(array).map(Source::Int),
+        DataType::Float64 => cast(array).map(Source::Float),
+        DataType::Boolean => cast(array).map(Source::Bool),
+        _ => None,
+    }
+}
+
+fn hex_of(ids: &ArrayRef, at: usize) -> Value {
+    match ids.as_fixed_size_binary_opt() {
+        Some(ids) if ids.is_valid(at) => Value::String(hex::encode(ids.value(at))),
+        _ => Value::Nil,
+    }
+}
+
+/// The columns of lists of attributes.
+struct Pairs<'a> {
+    keys: &'a StringArray,
+    strings: &'a StringArray,
+    ints: &'a Int64Array,
+    doubles: &'a Float64Array,
+    bools: &'a BooleanArray,
+    others: &'a arrow_array::BinaryArray,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(values: &'a StructArray) -> Option<Self> {
+        Some(Self {
+            keys: values.column(0).as_string_opt()?,
+            strings: values.column(1).as_string_opt()?,
+            ints: values.column(2).as_any().downcast_ref()?,
+            doubles: values.column(3).as_any().downcast_ref()?,
+            bools: values.column(4).as_any().downcast_ref()?,
+            others: values.column(5).as_binary_opt()?,
+        })
+    }
+
+    fn value(&self, at: usize) -> Value {
+        if self.strings.is_valid(at) {
+            Value::String(self.strings.value(at).to_owned())
+        } else if self.ints.is_valid(at) {
+            Value::Int(self.ints.value(at))
+        } else if self.doubles.is_valid(at) {
+            Value::Float(self.doubles.value(at))
+        } else if self.bools.is_valid(at) {
+            Value::Bool(self.bools.value(at))
+        } else if self.others.is_valid(at) {
+            AnyValue::decode(self.others.value(at)).map_or(Value::Opaque, |any| Value::from(&any))
+        } else {
+            Value::Nil
+        }
+    }
+
+    /// The entries with this key, with their values.
+    fn with_key<'k>(&'k self, key: &'k str) -> impl Iterator<Item = (usize, Value)> + 'k {
+        (0..self.keys.len()).filter(move |at| self.keys.value(*at) == key).map(|at| (at, self.value(at)))
+    }
+}
+
+/// The row of each entry, for entries in order.
+struct Rows<'a> {
+    offsets: &'a [i32],
+    row: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(lists: &'a ListArray) -> Self {
+        Self { offsets: lists.value_offsets(), row: 0 }
+    }
+
+    fn of_entry(&mut self, entry: usize) -> u32 {
+        let rest = &self.offsets[self.row..];
+        self.row += rest.partition_point(|start| *start as usize <= entry).saturating_sub(1);
+        self.row as u32
+    }
+}
+
+/// Span attributes that have no column of their own.
+fn listed(lists: Option<&ListArray>, key: &str) -> Option<Source> {
+    let lists = lists?;
+    let pairs = Pairs::of(lists.values().as_struct_opt()?)?;
+    let mut rows = Rows::of(lists);
+    let mut found: Vec<(u32, Value)> = Vec::new();
+    for (entry, value) in pairs.with_key(key) {
+        let row = rows.of_entry(entry);
+        // The first of the same key counts.
+        if !value.is_nil() && found.last().is_none_or(|(last, _)| *last != row) {
+            found.push((row, value));
+        }
+    }
+    (!found.is_empty()).then_some(Source::Sparse(found, lists.len()))
+}
+
+/// Attributes of what spans have several of, events or links, whose attributes are in the column `at` of their struct.
+fn nested(array: Option<ArrayRef>, at: usize, key: &str) -> Option<Source> {
+    let lists = array.as_ref()?.as_list_opt::<i32>()?;
+    let attributes = lists.values().as_struct_opt()?.column(at).as_list_opt::<i32>()?;
+    let pairs = Pairs::of(attributes.values().as_struct_opt()?)?;
+    let (mut of_pair, mut of_entry) = (Rows::of(attributes), Rows::of(lists));
+    let mut found = Gathered::default();
+    let mut last = None;
+    for (pair, value) in pairs.with_key(key) {
+        let entry = of_pair.of_entry(pair);
+        if !value.is_nil() && last != Some(entry) {
+            last = Some(entry);
+            found.add(of_entry.of_entry(entry as usize), value);
+        }
+    }
+    found.source(lists.len())
+}
+
+/// Values of which a row can have several.
+#[derive(Default)]
+struct Gathered(Vec<(u32, Vec<Value>)>);
+
+impl Gathered {
+    fn add(&mut self, row: u32, value: Value) {
+        let elements = match value {
+            Value::Array(elements) => elements,
+            one => vec![one],
+        };
+        match self.0.last_mut() {
+            Some((last, values)) if *last == row => values.extend(elements),
+            _ => self.0.push((row, elements)),
+        }
+    }
+
+    fn source(self, rows: usize) -> Option<Source> {
+        let all = self.0.into_iter().map(|(row, values)| (row, Value::Array(values)));
+        (all.len() > 0).then(|| Source::Sparse(all.collect(), rows))
+    }
+}
+
+/// One value of each event or link.
+fn entries(array: Option<ArrayRef>, value: impl Fn(&StructArray, usize) -> Value) -> Option<Source> {
+    let lists = array.as_ref()?.as_list_opt::<i32>()?;
+    let values = lists.values().as_struct_opt()?;
+    let mut rows = Rows::of(lists);
+    let mut found = Gathered::default();
+    for entry in 0..values.len() {
+        let value = value(values, entry);
+        if !value.is_nil() {
+            found.add(rows.of_entry(entry), value);
+        }
+    }
+    found.source(lists.len())
+}
+
+fn since_start(array: Option<ArrayRef>, starts: Option<TimestampNanosecondArray>) -> Option<Source> {
+    let (array, starts) = (array?, starts?);
+    let lists = array.as_list_opt::<i32>()?;
+    let times =
+        lists.values().as_struct_opt()?.column(0).as_primitive_opt::<arrow_array::types::TimestampNanosecondType>()?;
+    let mut rows = Rows::of(lists);
+    let mut found = Gathered::default();
+    for entry in 0..times.len() {
+        let row = rows.of_entry(entry);
+        found.add(row, Value::Duration(times.value(entry).wrapping_sub(starts.value(row as usize))));
+    }
+    found.source(lists.len())
+}
+
+/// The value of a key.
+fn value_of(attributes: &[KeyValue], key: &str) -> Value {
+    let found = attributes.iter().find(|pair| pair.key == key);
+    found.and_then(|pair| pair.value.as_ref()).map_or(Value::Nil, Value::from)
+}
+
+fn of_resource(part: &Part, cache: &Cache, key: &str) -> Result<Option<Source>, BlockError> {
+    if key == "service.name"
+        && let Some(source) = part.column(cache, core::SERVICE_NAME)?.as_ref().and_then(typed)
+        && source.present().count_set_bits() == part.rows
+    {
+        return Ok(Some(source));
+    }
+    let (codes, resources) = part.resources(cache)?;
+    let value = |resource: Option<clew_storage::columns::Resource>| {
+        let message = resource.and_then(|resource| resource.message);
+        let resource = message.and_then(|message| ResourceMessage::decode(message).ok());
+        resource.map_or(Value::Nil, |resource| value_of(&resource.attributes, key))
+    };
+    let values: Vec<Value> = resources.into_iter().map(value).collect();
+    Ok((!values.iter().all(Value::is_nil)).then_some(Source::Codes(codes, values)))
+}
+
+fn of_scope(array: Option<ArrayRef>, key: &str) -> Option<Source> {
+    let array = array?;
+    let fields = array.as_binary_opt::<i32>()?;
+    let mut found = Vec::new();
+    let mut before: Option<(&[u8], Value)> = None;
+    for row in (0..fields.len()).filter(|row| fields.is_valid(*row)) {
+        let bytes = fields.value(row);
+        let value = match &before {
+            Some((same, value)) if *same == bytes => value.clone(),
+            _ => InstrumentationScope::decode(bytes).map_or(Value::Nil, |scope| value_of(&scope.attributes, key)),
+        };
+        if !value.is_nil() {
+            found.push((row as u32, value.clone()));
+        }
+        before = Some((bytes, value));
+    }
+    (!found.is_empty()).then_some(Source::Sparse(found, fields.len()))
+}
+
+impl Source {
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Strings(array) => array.len(),
+            Self::Views(array) => array.len(),
+            Self::Int(array) | Self::Duration(array) => array.len(),
+            Self::Float(array) => array.len(),
+            Self::Bool(array) => array.len(),
+            Self::Kind(array) => array.len(),
+            Self::Hex(array) => array.len(),
+            Self::Codes(codes, _) => codes.codes.len(),
+            Self::Status(_, rows) | Self::Sparse(_, rows) => *rows,
+            Self::Something(rows) => rows.len(),
+        }
+    }
+
+    /// The rows that have a value.
+    pub fn present(&self) -> BooleanBuffer {
+        let nulls = |nulls: Option<&NullBuffer>| {
+            nulls.map_or_else(|| BooleanBuffer::new_set(self.rows()), |nulls| nulls.inner().clone())
+        };
+        match self {
+            Self::Strings(array) => nulls(array.nulls()),
+            Self::Views(array) => nulls(array.nulls()),
+            Self::Int(array) | Self::Duration(array) => nulls(array.nulls()),
+            Self::Float(array) => nulls(array.nulls()),
+            Self::Bool(array) => nulls(array.nulls()),
+            Self::Hex(array) => nulls(array.nulls()),
+            Self::Kind(_) | Self::Status(..) => BooleanBuffer::new_set(self.rows()),
+            Self::Codes(codes, values) => {
+                BooleanBuffer::collect_bool(codes.codes.len(), |row| !values[codes.codes[row] as usize].is_nil())
+            }
+            Self::Sparse(found, rows) => sparse(*rows, found.iter().map(|(row, _)| *row)),
+            Self::Something(rows) => rows.clone(),
+        }
+    }
+
+    /// The value of a row.
+    pub fn value(&self, row: usize) -> Value {
+        match self {
+            Self::Strings(array) => match array.key(row) {
+                Some(key) => Value::String(array.values().as_string::<i32>().value(key).to_owned()),
+                None => Value::Nil,
+            },
+            Self::Views(array) if array.is_valid(row) => Value::String(array.value(row).to_owned()),
+            Self::Int(array) if array.is_valid(row) => Value::Int(array.value(row)),
+            Self::Duration(array) => Value::Duration(array.value(row)),
+            Self::Float(array) if array.is_valid(row) => Value::Float(array.value(row)),
+            Self::Bool(array) if array.is_valid(row) => Value::Bool(array.value(row)),
+            Self::Status(codes, _) => Value::Status(status(codes.as_ref(), row)),
+            Self::Kind(array) => Value::Kind(Kind::from_otlp(array.value(row))),
+            Self::Hex(array) if array.is_valid(row) => Value::String(hex::encode(array.value(row))),
+            Self::Codes(codes, values) => values[codes.codes[row] as usize].clone(),
+            Self::Sparse(found, _) => match found.binary_search_by_key(&(row as u32), |(row, _)| *row) {
+                Ok(at) => found[at].1.clone(),
+                Err(_) => Value::Nil,
+            },
+            Self::Something(rows) if rows.value(row) => Value::Opaque,
+            _ => Value::Nil,
+        }
+    }
+}
+
+/// The status of a row.
+pub fn status(codes: Option<&Int32Array>, row: usize) -> Status {
+    match codes {
+        Some(codes) if codes.is_valid(row) => Status::from_otlp(codes.value(row)),
+        _ => Status::Unset,
+    }
+}
+
+/// A mask of these rows.
+pub fn sparse(rows: usize, set: impl Iterator<Item = u32>) -> BooleanBuffer {
+    let mut mask = BooleanBufferBuilder::new(rows);
+    mask.append_n(rows, false);
+    for row in set {
+        mask.set_bit(row as usize, true);
+    }
+    mask.finish()
+}
+
+/// The first value that one of the sources has.
+pub fn first(sources: &[Source], row: usize) -> Value {
+    sources.iter().map(|source| source.value(row)).find(|value| !value.is_nil()).unwrap_or_default()
+}

@@ -1,0 +1,23 @@
+//! Runs TraceQL over what is stored.
+//!
+//! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
+//! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
+//! answers, newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
+//! where it can. `scope` is all of it for one query.
+
+mod budget;
+mod cache;
+mod codes;
+mod field;
+mod mask;
+mod parallel;
+mod part;
+mod pipeline;
+mod scope;
+mod search;
+mod trace;
+mod traces;
+
+pub use budget::{Budget, Client, Stopped};
+pub use cache::Cache;
+pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};

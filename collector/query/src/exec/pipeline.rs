@@ -1,0 +1,375 @@
+//! What a pipeline leaves of one trace.
+
+use super::{
+    mask::{Kept, evaluate},
+    trace::{Parent, Trace},
+};
+use crate::traceql::{
+    ast::{
+        Aggregate, Expr, Field, FieldAt, Keep, Pipeline, Relation, ScalarExpr, ScalarFilter, ScalarKind, SpansetExpr,
+        SpansetKind, SpansetOp, Stage,
+    },
+    value::{Value, arithmetic, compare, negate},
+};
+
+/// Some spans of a trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spanset {
+    /// Places in the trace, in order.
+    pub spans: Vec<u32>,
+    /// What they were grouped by, as it was written, and its value.
+    pub groups: Vec<(String, Value)>,
+}
+
+/// The filters of a query: what stands between braces.
+pub struct Filters<'q> {
+    /// None: all spans.
+    pub filters: Vec<Option<&'q Expr>>,
+}
+
+impl<'q> Filters<'q> {
+    /// Of a pipeline, in the order in which they are written.
+    pub fn of(pipeline: &'q Pipeline) -> Self {
+        let mut filters = Vec::new();
+        of_pipeline(pipeline, &mut filters);
+        Self { filters }
+    }
+
+    /// The place of a filter.
+    fn place(&self, filter: &Expr) -> Option<usize> {
+        self.filters.iter().position(|other| other.is_some_and(|other| std::ptr::eq(other, filter)))
+    }
+}
+
+fn of_pipeline<'q>(pipeline: &'q Pipeline, filters: &mut Vec<Option<&'q Expr>>) {
+    // What begins with something else begins with all spans.
+    if !matches!(pipeline.stages.first(), Some(Stage::Spansets(_))) {
+        filters.push(None);
+    }
+    for stage in &pipeline.stages {
+        if let Stage::Spansets(spansets) = stage {
+            of_spansets(spansets, filters);
+        }
+    }
+}
+
+fn of_spansets<'q>(spansets: &'q SpansetExpr, filters: &mut Vec<Option<&'q Expr>>) {
+    match &spansets.kind {
+        SpansetKind::Filter(filter) => filters.push(filter.as_ref()),
+        SpansetKind::Pipeline(pipeline) => of_pipeline(pipeline, filters),
+        SpansetKind::Binary { left, right, .. } => {
+            of_spansets(left, filters);
+            of_spansets(right, filters);
+        }
+    }
+}
+
+/// Whether a trace may be found, given for each filter, in order, whether it keeps spans of it.
+pub fn possible(pipeline: &Pipeline, keeps: &mut impl Iterator<Item = bool>) -> bool {
+    let mut possible = true;
+    if !matches!(pipeline.stages.first(), Some(Stage::Spansets(_))) {
+        possible &= keeps.next().unwrap_or(true);
+    }
+    for stage in &pipeline.stages {
+        if let Stage::Spansets(spansets) = stage {
+            possible &= possible_spansets(spansets, keeps);
+        }
+    }
+    possible
+}
+
+fn possible_spansets(spansets: &SpansetExpr, keeps: &mut impl Iterator<Item = bool>) -> bool {
+    match &spansets.kind {
+        SpansetKind::Filter(_) => keeps.next().unwrap_or(true),
+        SpansetKind::Pipeline(pipeline) => possible(pipeline, keeps),
+        SpansetKind::Binary { op, left, right } => {
+            let (left, right) = (possible_spansets(left, keeps), possible_spansets(right, keeps));
+            match op {
+                SpansetOp::Or => left || right,
+                SpansetOp::Related(_, Keep::NotRelated) => right,
+                SpansetOp::And | SpansetOp::Related(_, Keep::Right | Keep::Both) => left && right,
+            }
+        }
+    }
+}
+
+/// Runs a pipeline on traces.
+pub struct Runner<'q> {
+    pub pipeline: &'q Pipeline,
+    pub filters: Filters<'q>,
+    /// For each part, what each filter keeps of it; empty when that was not looked at.
+    pub kept: Vec<Vec<Kept>>,
+}
+
+impl Runner<'_> {
+    /// The spansets that are left; none of them is empty. Blocking.
+    pub fn run(&self, trace: &Trace<'_>) -> Vec<Spanset> {
+        let all = Spanset { spans: (0..trace.spans.len() as u32).collect(), groups: Vec::new() };
+        self.pipeline(self.pipeline, trace, vec![all])
+    }
+
+    fn pipeline(&self, pipeline: &Pipeline, trace: &Trace<'_>, mut sets: Vec<Spanset>) -> Vec<Spanset> {
+        for stage in &pipeline.stages {
+            sets = match stage {
+                Stage::Spansets(spansets) => {
+                    let keep = |set: Spanset| Spanset { spans: self.spansets(spansets, trace, &set.spans), ..set };
+                    sets.into_iter().map(keep).collect()
+                }
+                Stage::Scalar(filter) => sets.into_iter().filter(|set| holds(filter, trace, &set.spans)).collect(),
+                Stage::By(expr) => sets.into_iter().flat_map(|set| group(expr, trace, set)).collect(),
+                Stage::Coalesce => vec![union(sets)],
+                Stage::Select(_) => sets,
+            };
+            sets.retain(|set| !set.spans.is_empty());
+        }
+        sets
+    }
+
+    fn spansets(&self, spansets: &SpansetExpr, trace: &Trace<'_>, input: &[u32]) -> Vec<u32> {
+        match &spansets.kind {
+            SpansetKind::Filter(None) => input.to_vec(),
+            SpansetKind::Filter(Some(filter)) => {
+                let place = self.filters.place(filter);
+                input.iter().copied().filter(|at| self.keeps(filter, place, trace, *at)).collect()
+            }
+            SpansetKind::Pipeline(pipeline) => {
+                let all = Spanset { spans: input.to_vec(), groups: Vec::new() };
+                union(self.pipeline(pipeline, trace, vec![all])).spans
+            }
+            SpansetKind::Binary { op, left, right } => {
+                let (left, right) = (self.spansets(left, trace, input), self.spansets(right, trace, input));
+                match op {
+                    SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
+                    SpansetOp::And | SpansetOp::Or => merged(left, right),
+                    SpansetOp::Related(relation, keep) => related(trace, *relation, *keep, &left, &right),
+                }
+            }
+        }
+    }
+
+    fn keeps(&self, filter: &Expr, place: Option<usize>, trace: &Trace<'_>, at: u32) -> bool {
+        let span = &trace.spans[at as usize];
+        let known = place.and_then(|place| self.kept[span.part as usize].get(place));
+        match known.map(|kept| (kept.exact, kept.mask.keeps(span.row as usize))) {
+            Some((true, keeps)) => keeps,
+            Some((false, false)) => false,
+            Some((false, true)) | None => evaluate(filter, &|field| trace.value(field, at)).is_true(),
+        }
+    }
+}
+
+fn merged(left: Vec<u32>, right: Vec<u32>) -> Vec<u32> {
+    let mut all = left;
+    all.extend(right);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn union(sets: Vec<Spanset>) -> Spanset {
+    let spans = sets.into_iter().fold(Vec::new(), |all, set| merged(all, set.spans));
+    Spanset { spans, groups: Vec::new() }
+}
+
+fn group(expr: &Expr, trace: &Trace<'_>, set: Spanset) -> Vec<Spanset> {
+    let name = expr.to_string();
+    let mut groups: Vec<Spanset> = Vec::new();
+    for at in set.spans {
+        let value = evaluate(expr, &|field| trace.value(field, at));
+        let same = |group: &Spanset| group.groups.last().is_some_and(|(_, other)| same(other, &value));
+        match groups.iter().position(same) {
+            Some(place) => groups[place].spans.push(at),
+            None => {
+                let mut labels = set.groups.clone();
+                labels.push((name.clone(), value));
+                groups.push(Spanset { spans: vec![at], groups: labels });
+            }
+        }
+    }
+    groups
+}
+
+/// Equal, or both not a number.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        _ => a == b,
+    }
+}
+
+/// A set of spans of a trace.
+struct Set(Vec<bool>);
+
+impl Set {
+    fn of(trace: &Trace<'_>, spans: &[u32]) -> Self {
+        let mut set = vec![false; trace.spans.len()];
+        spans.iter().for_each(|at| set[*at as usize] = true);
+        Self(set)
+    }
+
+    fn has(&self, at: u32) -> bool {
+        self.0[at as usize]
+    }
+}
+
+fn related(trace: &Trace<'_>, relation: Relation, keep: Keep, left: &[u32], right: &[u32]) -> Vec<u32> {
+    let kept = |related: Set| right.iter().copied().filter(|at| related.has(*at)).collect::<Vec<_>>();
+    match keep {
+        Keep::Right => kept(standing(trace, relation, left)),
+        Keep::NotRelated => {
+            let related = standing(trace, relation, left);
+            right.iter().copied().filter(|at| !related.has(*at)).collect()
+        }
+        Keep::Both => {
+            let rights = kept(standing(trace, relation, left));
+            let back = standing(trace, inverse(relation), right);
+            merged(left.iter().copied().filter(|at| back.has(*at)).collect(), rights)
+        }
+    }
+}
+
+fn inverse(relation: Relation) -> Relation {
+    match relation {
+        Relation::Child => Relation::Parent,
+        Relation::Parent => Relation::Child,
+        Relation::Descendant => Relation::Ancestor,
+        Relation::Ancestor => Relation::Descendant,
+        Relation::Sibling => Relation::Sibling,
+    }
+}
+
+/// The spans of the trace that stand in a relation to one of `left`.
+fn standing(trace: &Trace<'_>, relation: Relation, left: &[u32]) -> Set {
+    let spans = &trace.spans;
+    let parent = |at: u32| match spans[at as usize].parent {
+        Parent::At(parent) => Some(parent),
+        Parent::Root | Parent::Missing(_) => None,
+    };
+    let mut found = Set(vec![false; spans.len()]);
+    match relation {
+        Relation::Child => {
+            let left = Set::of(trace, left);
+            for at in 0..spans.len() as u32 {
+                found.0[at as usize] = parent(at).is_some_and(|parent| left.has(parent));
+            }
+        }
+        Relation::Parent => left.iter().filter_map(|at| parent(*at)).for_each(|at| found.0[at as usize] = true),
+        Relation::Ancestor => {
+            for at in left {
+                let mut next = parent(*at);
+                // What is marked already has all above it marked.
+                while let Some(above) = next.filter(|above| !found.has(*above)) {
+                    found.0[above as usize] = true;
+                    next = parent(above);
+                }
+            }
+        }
+        Relation::Descendant => {
+            let left = Set::of(trace, left);
+            let mut known: Vec<Option<bool>> = vec![None; spans.len()];
+            let mut path = Vec::new();
+            for at in 0..spans.len() as u32 {
+                let mut next = at;
+                let below = loop {
+                    if let Some(below) = known[next as usize] {
+                        break below;
+                    }
+                    // Until it is known, no: a cycle ends here.
+                    known[next as usize] = Some(false);
+                    path.push(next);
+                    match parent(next) {
+                        Some(above) if left.has(above) => break true,
+                        Some(above) => next = above,
+                        None => break false,
+                    }
+                };
+                for passed in path.drain(..) {
+                    known[passed as usize] = Some(below);
+                    found.0[passed as usize] = below;
+                }
+            }
+        }
+        Relation::Sibling => {
+            // How many of the left are below each parent; one is no sibling of itself.
+            let mut below = vec![0u32; spans.len()];
+            left.iter().filter_map(|at| parent(*at)).for_each(|at| below[at as usize] += 1);
+            let left = Set::of(trace, left);
+            for at in 0..spans.len() as u32 {
+                let others = parent(at).map_or(0, |parent| below[parent as usize])
+                    - u32::from(left.has(at) && parent(at).is_some());
+                found.0[at as usize] = others > 0;
+            }
+        }
+    }
+    found
+}
+
+fn holds(filter: &ScalarFilter, trace: &Trace<'_>, spans: &[u32]) -> bool {
+    compare(filter.op, &scalar(&filter.left, trace, spans), &scalar(&filter.right, trace, spans))
+}
+
+fn scalar(expr: &ScalarExpr, trace: &Trace<'_>, spans: &[u32]) -> Value {
+    match &expr.kind {
+        ScalarKind::Literal(literal) => Value::from(literal),
+        ScalarKind::Negate(inner) => negate(&scalar(inner, trace, spans)),
+        ScalarKind::Binary { op, left, right } => {
+            arithmetic(*op, &scalar(left, trace, spans), &scalar(right, trace, spans))
+        }
+        ScalarKind::Aggregate { op, of: None } => match op {
+            Aggregate::Count => Value::Int(spans.len() as i64),
+            _ => Value::Nil,
+        },
+        ScalarKind::Aggregate { op, of: Some(of) } => {
+            let values = spans.iter().map(|at| evaluate(of, &|field| trace.value(field, *at)));
+            aggregate(*op, values.filter(|value| value.as_number().is_some()))
+        }
+    }
+}
+
+fn aggregate(op: Aggregate, values: impl Iterator<Item = Value>) -> Value {
+    use crate::traceql::ast::{ArithmeticOp, CompareOp};
+    let mut count = 0i64;
+    let mut total = Value::Nil;
+    for value in values {
+        count += 1;
+        total = match (op, &total) {
+            (_, Value::Nil) => value,
+            (Aggregate::Min, _) => {
+                if compare(CompareOp::Less, &value, &total) {
+                    value
+                } else {
+                    total
+                }
+            }
+            (Aggregate::Max, _) => {
+                if compare(CompareOp::Greater, &value, &total) {
+                    value
+                } else {
+                    total
+                }
+            }
+            (Aggregate::Count | Aggregate::Sum | Aggregate::Avg, _) => arithmetic(ArithmeticOp::Add, &total, &value),
+        };
+    }
+    match op {
+        Aggregate::Count => Value::Int(count),
+        Aggregate::Avg if count > 0 => {
+            let float = Value::Float(total.as_number().unwrap_or(f64::NAN) / count as f64);
+            // The mean of durations is one.
+            match (total, &float) {
+                (Value::Duration(_), Value::Float(mean)) => Value::Duration(*mean as i64),
+                _ => float,
+            }
+        }
+        _ => total,
+    }
+}
+
+/// What is selected for the answer, in the order in which it is written.
+pub fn selected(pipeline: &Pipeline) -> Vec<&Field> {
+    let fields = pipeline.stages.iter().filter_map(|stage| match stage {
+        Stage::Select(fields) => Some(fields),
+        _ => None,
+    });
+    fields.flatten().map(|FieldAt { field, .. }| field).collect()
+}

@@ -1,0 +1,206 @@
+//! All that a query looks at: the parts of a snapshot, and what was read of them.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use arrow_array::{Array, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampNanosecondArray, cast::AsArray};
+use clew_common::ids::TraceId;
+use clew_storage::{
+    Memory, Snapshot,
+    block::{Block, BlockError},
+    schema::core,
+};
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    cache::Cache,
+    field::{Source, cast, first, sources},
+    part::{Part, traces_of},
+};
+use crate::traceql::{ast::Field, value::Value};
+
+/// The parts of a snapshot.
+pub struct Scope<'a> {
+    pub cache: &'a Cache,
+    pub parts: Vec<Opened>,
+    /// Blocks, and which parts are theirs.
+    pub blocks: Vec<(Arc<Block>, Range<usize>)>,
+    /// Tables in memory, and which parts are theirs.
+    pub memory: Vec<(Memory, Range<usize>)>,
+    /// Why spans may be missing.
+    pub missing: Mutex<Vec<String>>,
+}
+
+/// A part with the columns that tell how its spans belong together.
+pub struct Opened {
+    pub part: Part,
+    links: OnceLock<Links>,
+    fields: RwLock<HashMap<Field, Arc<Vec<Source>>>>,
+}
+
+/// How spans belong together.
+pub struct Links {
+    pub ids: FixedSizeBinaryArray,
+    pub parent_ids: Option<FixedSizeBinaryArray>,
+    /// Places among the rows of the trace in the block.
+    pub parent_rows: Option<Int32Array>,
+    pub starts: TimestampNanosecondArray,
+    pub durations: Int64Array,
+}
+
+impl<'a> Scope<'a> {
+    /// Of all that was stored at an instant. Blocking.
+    pub fn open(snapshot: &Snapshot, cache: &'a Cache) -> Self {
+        let mut scope = Self {
+            cache,
+            parts: Vec::new(),
+            blocks: Vec::new(),
+            memory: Vec::new(),
+            missing: Mutex::new(snapshot.damaged().map(|error| error.to_string()).collect()),
+        };
+        for memory in snapshot.memory() {
+            let parts = scope.add(Part::of_memory(&memory));
+            scope.memory.push((memory, parts));
+        }
+        for block in snapshot.blocks() {
+            match Part::of_block(block) {
+                Ok(parts) => {
+                    let parts = scope.add(parts);
+                    scope.blocks.push((block.clone(), parts));
+                }
+                Err(error) => scope.failed(&error),
+            }
+        }
+        scope
+    }
+
+    fn add(&mut self, parts: Vec<Part>) -> Range<usize> {
+        let first = self.parts.len();
+        let opened = |part| Opened { part, links: OnceLock::new(), fields: RwLock::default() };
+        self.parts.extend(parts.into_iter().map(opened));
+        first..self.parts.len()
+    }
+
+    /// Notes that spans may be missing.
+    pub fn failed(&self, error: &BlockError) {
+        let why = error.to_string();
+        let mut missing = self.missing.lock();
+        if !missing.contains(&why) {
+            missing.push(why);
+        }
+    }
+
+    /// The rows of a trace: part and row, in blocks in order of their start. Blocking.
+    pub fn find(&self, trace: &[u8; 16]) -> Vec<(u32, u32)> {
+        let Some(id) = TraceId::new(*trace) else { return Vec::new() };
+        let mut found = Vec::new();
+        for (block, parts) in self.blocks.iter().filter(|(block, _)| block.may_hold(&id)) {
+            let rows = traces_of(self.cache, block).map(|traces| traces.find(trace).map(|place| traces.rows(place)));
+            match rows {
+                Ok(Some(rows)) => self.rows_of(parts.clone(), rows, &mut found),
+                Ok(None) => {}
+                Err(error) => self.failed(&error),
+            }
+        }
+        for (memory, parts) in &self.memory {
+            for number in memory.find(&id) {
+                let part = parts.start + number;
+                let Ok(Some(ids)) = self.parts[part].part.column(self.cache, core::TRACE_ID) else { continue };
+                let Some(ids) = ids.as_fixed_size_binary_opt() else { continue };
+                let rows = ids.value_data().as_chunks::<16>().0.iter().enumerate().filter(|(_, id)| *id == trace);
+                found.extend(rows.map(|(row, _)| (part as u32, row as u32)));
+            }
+        }
+        found
+    }
+
+    /// Rows of a block, counted through all its row groups, as part and row.
+    fn rows_of(&self, parts: Range<usize>, rows: Range<u32>, found: &mut Vec<(u32, u32)>) {
+        let mut first = 0;
+        for part in parts {
+            let end = first + self.parts[part].part.rows as u32;
+            let (from, to) = (rows.start.max(first), rows.end.min(end));
+            found.extend((from..to).map(|row| (part as u32, row - first)));
+            first = end;
+        }
+    }
+
+    /// How the spans of a part belong together; None when that cannot be read. Blocking.
+    pub fn links(&self, part: u32) -> Option<&Links> {
+        let opened = &self.parts[part as usize];
+        if let Some(links) = opened.links.get() {
+            return Some(links);
+        }
+        match read_links(&opened.part, self.cache) {
+            Ok(links) => links.map(|links| opened.links.get_or_init(|| links)),
+            Err(error) => {
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// What a field is in a row; nil when it cannot be read. Blocking.
+    pub fn value(&self, field: &Field, part: u32, row: u32) -> Value {
+        first(&self.sources(field, part), row as usize)
+    }
+
+    /// Where a field's values are in a part; nowhere when they cannot be read. Blocking.
+    pub fn sources(&self, field: &Field, part: u32) -> Arc<Vec<Source>> {
+        let opened = &self.parts[part as usize];
+        if let Some(sources) = opened.fields.read().get(field) {
+            return sources.clone();
+        }
+        let read = sources(&opened.part, self.cache, field).unwrap_or_else(|error| {
+            self.failed(&error);
+            Vec::new()
+        });
+        opened.fields.write().entry(field.clone()).or_insert_with(|| Arc::new(read)).clone()
+    }
+}
+
+fn read_links(part: &Part, cache: &Cache) -> Result<Option<Links>, BlockError> {
+    let column = |at: usize| part.column(cache, at);
+    let (Some(ids), Some(starts), Some(durations)) =
+        (column(core::SPAN_ID)?, column(core::START_TIME)?, column(core::DURATION)?)
+    else {
+        return Ok(None);
+    };
+    let links = || {
+        Some(Links {
+            ids: cast(&ids)?,
+            parent_ids: None,
+            parent_rows: None,
+            starts: cast(&starts)?,
+            durations: cast(&durations)?,
+        })
+    };
+    let Some(links) = links() else { return Ok(None) };
+    Ok(Some(Links {
+        parent_ids: column(core::PARENT_SPAN_ID)?.and_then(|ids| cast(&ids)),
+        parent_rows: column(core::PARENT_ROW)?.and_then(|rows| cast(&rows)),
+        ..links
+    }))
+}
+
+impl Links {
+    /// The id of a span.
+    pub fn id(&self, row: u32) -> [u8; 8] {
+        self.ids.value(row as usize).try_into().unwrap_or_default()
+    }
+
+    /// The parent's place among the trace's rows in the block.
+    pub fn parent_row(&self, row: u32) -> Option<u32> {
+        let rows = self.parent_rows.as_ref()?;
+        rows.is_valid(row as usize).then(|| rows.value(row as usize)).and_then(|row| u32::try_from(row).ok())
+    }
+
+    /// The parent's id, where it is not a row.
+    pub fn parent_id(&self, row: u32) -> Option<[u8; 8]> {
+        let ids = self.parent_ids.as_ref()?;
+        ids.is_valid(row as usize).then(|| ids.value(row as usize)).and_then(|id| id.try_into().ok())
+    }
+}
