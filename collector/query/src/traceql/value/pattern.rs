@@ -32,7 +32,11 @@ impl Pattern {
         let syntax = |error: regex::Error| match error {
             regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
             // The last line says what is wrong; those before it draw the pattern.
-            error => PatternError::Syntax(error.to_string().lines().last().unwrap_or("").trim().to_owned()),
+            error => {
+                let text = error.to_string();
+                let last = text.lines().last().unwrap_or_default().trim();
+                PatternError::Syntax(last.trim_start_matches("error: ").to_owned())
+            }
         };
         RegexBuilder::new(pattern).size_limit(MAX_BYTES).build().map_err(syntax)?;
         let anchored = format!("\\A(?:{pattern})\\z");

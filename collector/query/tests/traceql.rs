@@ -1,0 +1,7 @@
+//! TraceQL by cases in files: `tests/traceql/README.md` says how they are written.
+
+mod traceql {
+    mod cases;
+    mod language;
+    mod words;
+}
