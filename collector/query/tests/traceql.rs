@@ -3,5 +3,7 @@
 mod traceql {
     mod cases;
     mod language;
+    mod meaning;
+    mod traces;
     mod words;
 }

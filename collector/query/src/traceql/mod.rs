@@ -15,7 +15,11 @@ mod hints;
 mod names;
 mod parser;
 
+pub mod series;
+pub mod steps;
 pub mod value;
+
+pub mod reference;
 
 pub use error::Error;
 pub use names::INTRINSICS;
