@@ -3,6 +3,7 @@
 mod traceql {
     mod cases;
     mod language;
+    mod laws;
     mod meaning;
     mod traces;
     mod words;

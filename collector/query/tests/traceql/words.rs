@@ -109,7 +109,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Expressions inside of braces, by their grammar.
-fn expr() -> impl Strategy<Value = String> {
+pub fn expr() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         any::<i32>().prop_map(|number| number.to_string()),
         (-1e6..1e6f64).prop_map(|number| format!("{number:?}")),
@@ -195,7 +195,8 @@ fn stage() -> impl Strategy<Value = String> {
     ]
 }
 
-fn query() -> impl Strategy<Value = String> {
+/// Whole queries.
+pub fn query() -> impl Strategy<Value = String> {
     let series = prop::sample::select(vec![
         "rate()",
         "rate() by (name, .a)",
