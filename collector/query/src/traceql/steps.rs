@@ -52,3 +52,31 @@ impl Steps {
         counted.contains(&time_ns).then(|| usize::try_from(after_first).unwrap_or(usize::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_widened_to_multiples_of_the_step() {
+        let steps = Steps::aligned(25, 41, 10);
+        assert_eq!(steps.times_ns().collect::<Vec<_>>(), [30, 40, 50]);
+        assert_eq!(Steps::aligned(20, 40, 10).times_ns().collect::<Vec<_>>(), [30, 40]);
+        assert_eq!(Steps::aligned(20, 20, 10).count(), 1);
+        assert_eq!(Steps::aligned(7, 9, 0).times_ns().collect::<Vec<_>>(), [8, 9]);
+    }
+
+    #[test]
+    fn a_point_counts_what_comes_after_the_point_before_it() {
+        let steps = Steps::aligned(20, 40, 10);
+        let points: Vec<_> = [20, 21, 30, 31, 40, 41].into_iter().map(|time| steps.of(time)).collect();
+        assert_eq!(points, [None, Some(0), Some(0), Some(1), Some(1), None]);
+    }
+
+    #[test]
+    fn an_instant_counts_the_whole_range() {
+        let steps = Steps::instant(20, 45);
+        assert_eq!((steps.count(), steps.times_ns().next()), (1, Some(45)));
+        assert_eq!([20, 21, 45, 46].map(|time| steps.of(time)), [None, Some(0), Some(0), None]);
+    }
+}

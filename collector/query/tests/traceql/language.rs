@@ -1,6 +1,6 @@
 //! What is read, and what is refused with which words.
 
-use clew_query::traceql::{MAX_BYTES, parse};
+use clew_query::traceql::{MAX_BYTES, MAX_PATTERNS, parse};
 
 use super::cases;
 
@@ -73,4 +73,11 @@ fn a_query_that_is_too_long_is_not_read() {
     let query = format!("{{ .a = `{}` }}", "x".repeat(MAX_BYTES));
     let error = parse(&query).unwrap_err();
     assert_eq!(error.position.offset, MAX_BYTES);
+}
+
+#[test]
+fn regular_expressions_are_counted() {
+    let query = |count| format!("{{ {} }}", vec![".a =~ `x`"; count].join(" || "));
+    assert!(parse(&query(MAX_PATTERNS)).is_ok());
+    assert!(parse(&query(MAX_PATTERNS + 1)).is_err());
 }
