@@ -271,13 +271,13 @@ fn compared(op: CompareOp, left: &Expr, right: &Expr, whole: &Expr) -> Result<()
         (Type::Any | Type::Nil, _) | (_, Type::Any | Type::Nil) => true,
         (left, right) => left == right,
     };
-    if fits {
-        return Ok(());
+    match [left_type, right_type] {
+        _ if fits => Ok(()),
+        types if types.contains(&Type::Parent) => {
+            Fault::new(whole.at, "`parent` compares with nil only: `parent = nil`, `parent != nil`")
+        }
+        [left, right] => Fault::new(whole.at, format!("`{op}` cannot compare {} with {}", left.what(), right.what())),
     }
-    Fault::new(
-        whole.at,
-        format!("`{op}` compares {} with {}, which are never equal", left_type.what(), right_type.what()),
-    )
 }
 
 fn metrics_expr(metrics: &MetricsExpr) -> Result<(), Fault> {
@@ -286,24 +286,22 @@ fn metrics_expr(metrics: &MetricsExpr) -> Result<(), Fault> {
         MetricsKind::Number(_) => Ok(()),
         MetricsKind::Arithmetic { left, right, .. } => {
             for side in [left, right] {
-                not_a_comparison(side, "arithmetic")?;
+                not_a_comparison(side, "no arithmetic is done with `compare`")?;
                 metrics_expr(side)?;
             }
             Ok(())
         }
         MetricsKind::Then { input, .. } => {
-            not_a_comparison(input, "another stage")?;
+            not_a_comparison(input, "nothing may follow `compare`")?;
             metrics_expr(input)
         }
     }
 }
 
 /// The series of `compare` say too different things to be computed with.
-fn not_a_comparison(metrics: &MetricsExpr, what: &str) -> Result<(), Fault> {
+fn not_a_comparison(metrics: &MetricsExpr, otherwise: &str) -> Result<(), Fault> {
     match &metrics.kind {
-        MetricsKind::Series(Series { function: MetricsFunction::Compare(_), at, .. }) => {
-            Fault::new(*at, format!("`compare` goes with no {what}"))
-        }
+        MetricsKind::Series(Series { function: MetricsFunction::Compare(_), at, .. }) => Fault::new(*at, otherwise),
         _ => Ok(()),
     }
 }

@@ -15,7 +15,11 @@ mod hints;
 mod names;
 mod parser;
 
+pub mod series;
+pub mod steps;
 pub mod value;
+
+pub mod reference;
 
 pub use error::Error;
 pub use names::INTRINSICS;
@@ -25,6 +29,9 @@ pub const MAX_DEPTH: usize = 100;
 
 /// How long the text of a query may be.
 pub const MAX_BYTES: usize = 64 << 10;
+
+/// How many regular expressions a query may have. Each may take 4 MiB and 20 ms.
+pub const MAX_PATTERNS: usize = 32;
 
 /// Reads and checks a query.
 ///

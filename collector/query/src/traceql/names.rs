@@ -82,6 +82,21 @@ impl Intrinsic {
         INTRINSICS.into_iter().find(|intrinsic| intrinsic.name() == name || intrinsic.scoped_name() == name)
     }
 
+    /// A text with which this field is compared, as ids are written: in small letters, with the zeros before it that people
+    /// leave out. Of other fields the text as it is.
+    #[must_use]
+    pub fn full_id(self, text: &str) -> String {
+        let digits = match self {
+            Self::SpanId | Self::SpanParentId | Self::LinkSpanId => 16,
+            Self::TraceId | Self::LinkTraceId => 32,
+            _ => return text.to_owned(),
+        };
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return text.to_owned();
+        }
+        format!("{:0>digits$}", text.to_ascii_lowercase())
+    }
+
     /// The scoped names that begin with `scope:`.
     pub(super) fn names_in(scope: &str) -> Vec<&'static str> {
         let names = INTRINSICS.into_iter().map(Self::scoped_name);

@@ -5,7 +5,7 @@
 //! like `1 + 1 + 1`, which makes its tree as high as it is long.
 
 use super::{
-    MAX_DEPTH,
+    MAX_DEPTH, MAX_PATTERNS,
     ast::{ArithmeticOp, Body, CompareOp, Hint, Keep, Literal, Pipeline, Query, Relation, SpansetKind, Stage},
     at::At,
     error::Fault,
@@ -21,7 +21,7 @@ use pipeline::Mixed;
 
 /// Reads a whole query. It may have no meaning yet.
 pub(super) fn query(text: &str) -> Result<Query, Fault> {
-    let mut parser = Parser { tokens: lex(text)?, next: 0, depth: 0 };
+    let mut parser = Parser { tokens: lex(text)?, next: 0, depth: 0, patterns: 0 };
     let (mixed, _) = parser.pipeline()?;
     let hints = parser.hints()?;
     if *parser.peek() != Token::End {
@@ -48,6 +48,8 @@ struct Parser {
     tokens: Vec<(Token, At)>,
     next: usize,
     depth: usize,
+    /// Regular expressions so far.
+    patterns: usize,
 }
 
 /// How strongly operators hold on to what is beside them.

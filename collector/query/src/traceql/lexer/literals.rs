@@ -74,12 +74,10 @@ impl<'a> Lexer<'a> {
         loop {
             let at = At::new(start, self.offset);
             let Some((_, unit_ns)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+                let found = if unit.is_empty() { "no unit".to_owned() } else { format!("the unit `{unit}`") };
                 return Fault::new(
                     at,
-                    format!(
-                        "found the unit `{unit}`, expected one of ns, us, ms, s, m, h, d, w{}",
-                        quotes(self.text, at)
-                    ),
+                    format!("found {found}, expected one of ns, us, ms, s, m, h, d, w{}", quotes(self.text, at)),
                 );
             };
             let part = part_ns(whole, fraction, *unit_ns).and_then(|part| total_ns.checked_add(part));

@@ -1,7 +1,7 @@
 //! What stands inside of braces: expressions over the fields of a span.
 
 use super::{
-    Fault, Parser, Tall, Token, above,
+    Fault, MAX_PATTERNS, Parser, Tall, Token, above,
     power::{COMPARE, LOGIC, PREFIX},
     right_of,
 };
@@ -23,7 +23,13 @@ impl Parser {
         self.deeper(|parser| {
             let mut left = parser.operand()?;
             while let Some((operator, power)) = parser.peek_operator().filter(|(_, power)| *power >= weakest) {
-                parser.bump();
+                let at = parser.bump();
+                if matches!(operator, Operator::Compare(CompareOp::Match | CompareOp::NotMatch)) {
+                    parser.patterns += 1;
+                    if parser.patterns > MAX_PATTERNS {
+                        return Fault::new(at, format!("a query has at most {MAX_PATTERNS} regular expressions"));
+                    }
+                }
                 let right = parser.expr_above(right_of(power))?;
                 left = join(&operator, left, right)?;
             }

@@ -79,11 +79,11 @@ impl Parser {
     }
 
     fn quantile(&mut self) -> Result<f64, Fault> {
-        let at = self.peek_at();
+        let (at, found) = (self.peek_at(), self.peek().to_string());
         let quantile = match self.signed_literal() {
             Ok(Literal::Int(number @ 0..=1)) => f64::from(u8::from(number == 1)),
             Ok(Literal::Float(number)) if (0.0..=1.0).contains(&number) => number,
-            _ => return Fault::new(at, "expected a quantile, which is a number from 0 to 1"),
+            _ => return Fault::new(at, format!("found {found}, expected a quantile, which is a number from 0 to 1")),
         };
         Ok(quantile)
     }
@@ -112,9 +112,13 @@ impl Parser {
     }
 
     fn time(&mut self) -> Result<i64, Fault> {
-        match self.literal() {
-            Ok(Some(Literal::Int(time))) => Ok(time),
-            _ => self.unexpected("a time in nanoseconds since 1970"),
+        let Token::Int(time) = *self.peek() else { return self.unexpected("a time in nanoseconds since 1970") };
+        match i64::try_from(time) {
+            Ok(time) => {
+                self.bump();
+                Ok(time)
+            }
+            Err(_) => self.unexpected("a time in nanoseconds since 1970"),
         }
     }
 
@@ -150,12 +154,12 @@ impl Parser {
                     return self.unexpected("a comparison of numbers: time series have no text");
                 }
                 self.bump();
-                let at = self.peek_at();
+                let (at, found) = (self.peek_at(), self.peek().to_string());
                 match self.signed_literal() {
                     Ok(than @ (Literal::Int(_) | Literal::Float(_) | Literal::Duration(_))) => {
                         SeriesStage::Filter { op, than }
                     }
-                    _ => return Fault::new(at, "expected a number or a duration to compare with"),
+                    _ => return Fault::new(at, format!("found {found}, expected a number or a duration after `{op}`")),
                 }
             } else {
                 return Ok((Mixed::Metrics(input), height));

@@ -26,6 +26,12 @@ enum Operator {
     Arithmetic(ArithmeticOp),
 }
 
+/// An operator as it stands in the text.
+struct Sign {
+    text: String,
+    at: At,
+}
+
 impl Mixed {
     fn at_mut(&mut self) -> &mut At {
         match self {
@@ -121,8 +127,7 @@ impl Parser {
         self.deeper(|parser| {
             let mut left = parser.mixed_operand()?;
             while let Some((operator, power)) = parser.peek_mixed_operator().filter(|(_, power)| *power >= weakest) {
-                let sign = parser.peek().to_string();
-                parser.bump();
+                let sign = Sign { text: parser.peek().to_string(), at: parser.bump() };
                 let right = parser.mixed_above(right_of(power))?;
                 left = join(operator, &sign, left, right)?;
             }
@@ -253,7 +258,7 @@ fn stage_of(spans: SpansetExpr) -> Stage {
     }
 }
 
-fn join(operator: Operator, sign: &str, left: Tall<Mixed>, right: Tall<Mixed>) -> Result<Tall<Mixed>, Fault> {
+fn join(operator: Operator, sign: &Sign, left: Tall<Mixed>, right: Tall<Mixed>) -> Result<Tall<Mixed>, Fault> {
     let ((left, left_height), (right, right_height)) = (left, right);
     let at = left.at().to(right.at());
     let height = above(at, &[left_height, right_height])?;
@@ -299,12 +304,15 @@ fn join(operator: Operator, sign: &str, left: Tall<Mixed>, right: Tall<Mixed>) -
             let right = Box::new(series_or_number(right, sign)?);
             metrics(MetricsKind::Arithmetic { op, left, right })
         }
-        _ => Fault::new(at, format!("{sign} cannot stand between {left_what} and {right_what}")),
+        _ => Fault::new(
+            sign.at,
+            format!("found {} between {left_what} and {right_what}, which it cannot join", sign.text),
+        ),
     }
 }
 
 /// An operand of arithmetic with series.
-fn series_or_number(side: Mixed, sign: &str) -> Result<MetricsExpr, Fault> {
+fn series_or_number(side: Mixed, sign: &Sign) -> Result<MetricsExpr, Fault> {
     match side {
         Mixed::Metrics(metrics) => Ok(metrics),
         Mixed::Scalar(ScalarExpr { kind: ScalarKind::Literal(number), at }) => {
@@ -312,7 +320,7 @@ fn series_or_number(side: Mixed, sign: &str) -> Result<MetricsExpr, Fault> {
         }
         _ => Fault::new(
             side.at(),
-            format!("found {}, expected series in parentheses or a plain number beside {sign}", side.what()),
+            format!("found {}, expected series in parentheses or a plain number beside {}", side.what(), sign.text),
         ),
     }
 }

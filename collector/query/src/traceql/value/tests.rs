@@ -100,6 +100,13 @@ fn patterns_that_are_none_or_too_large_are_refused() {
 }
 
 #[test]
+fn as_many_alternatives_as_a_query_holds_are_one_pattern() {
+    let ids: Vec<_> = (0..3800u64).map(|number| format!("{:016x}", number * 7919)).collect();
+    let pattern = Pattern::new(&ids.join("|")).unwrap();
+    assert!(pattern.matches(&ids[3799]) && !pattern.matches(&ids[3799][1..]));
+}
+
+#[test]
 fn ints_stay_ints_and_durations_durations() {
     use ArithmeticOp::{Add, Div, Mod, Mul, Pow, Sub};
     use Value::{Duration, Float, Int};

@@ -1,0 +1,10 @@
+//! TraceQL by cases in files: `tests/traceql/README.md` says how they are written.
+
+mod traceql {
+    mod cases;
+    mod language;
+    mod laws;
+    mod meaning;
+    mod traces;
+    mod words;
+}
