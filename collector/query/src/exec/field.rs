@@ -41,8 +41,6 @@ pub enum Source {
     Codes(Arc<Codes>, Vec<Value>),
     /// The rows that have a value, in order, and what they have.
     Sparse(Vec<(u32, Value)>, usize),
-    /// Those rows have something, and that is all that is asked for.
-    Something(BooleanBuffer),
 }
 
 /// Whether a field is known only once the whole trace is.
@@ -52,6 +50,7 @@ pub fn needs_trace(field: &Field) -> bool {
         Field::Intrinsic(intrinsic) => matches!(
             intrinsic,
             Intrinsic::ChildCount
+                | Intrinsic::Parent
                 | Intrinsic::SpanParentId
                 | Intrinsic::TraceDuration
                 | Intrinsic::RootName
@@ -102,29 +101,19 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
 
 fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<Option<Source>, BlockError> {
     let column = |at: usize| part.column(cache, at);
-    let text = |at: usize| Ok(column(at)?.as_ref().and_then(typed));
     Ok(match intrinsic {
-        Intrinsic::Duration => column(core::DURATION)?.and_then(|array| cast(&array)).map(Source::Duration),
-        Intrinsic::Name => return text(core::NAME),
+        Intrinsic::Duration => column(core::DURATION)?.and_then(|array| cast(&array)).map(|array| Source::Duration(not_negative(array))),
+        Intrinsic::Name => column(core::NAME)?.as_ref().and_then(typed),
         Intrinsic::Status => {
             let codes = column(core::STATUS_CODE)?.and_then(|array| cast(&array));
             Some(Source::Status(codes, part.rows))
         }
-        Intrinsic::StatusMessage => return text(core::STATUS_MESSAGE),
+        Intrinsic::StatusMessage => Some(or_empty(column(core::STATUS_MESSAGE)?, part.rows)),
         Intrinsic::Kind => column(core::KIND)?.and_then(|array| cast(&array)).map(Source::Kind),
         Intrinsic::SpanId => column(core::SPAN_ID)?.and_then(|array| cast(&array)).map(Source::Hex),
         Intrinsic::TraceId => column(core::TRACE_ID)?.and_then(|array| cast(&array)).map(Source::Hex),
-        Intrinsic::InstrumentationName => return text(core::SCOPE_NAME),
-        Intrinsic::InstrumentationVersion => return text(core::SCOPE_VERSION),
-        Intrinsic::Parent => {
-            let ids = column(core::PARENT_SPAN_ID)?.map(|ids| present(&*ids));
-            let rows = column(core::PARENT_ROW)?.map(|rows| present(&*rows));
-            match (ids, rows) {
-                (Some(ids), Some(rows)) => Some(Source::Something(&ids | &rows)),
-                (Some(one), None) | (None, Some(one)) => Some(Source::Something(one)),
-                (None, None) => None,
-            }
-        }
+        Intrinsic::InstrumentationName => Some(or_empty(column(core::SCOPE_NAME)?, part.rows)),
+        Intrinsic::InstrumentationVersion => Some(or_empty(column(core::SCOPE_VERSION)?, part.rows)),
         Intrinsic::EventName => entries(column(core::EVENTS)?, |events, at| {
             Value::String(events.column(1).as_string_opt::<i32>().map_or("", |names| names.value(at)).to_owned())
         }),
@@ -136,6 +125,7 @@ fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<
         Intrinsic::LinkSpanId => entries(column(core::LINKS)?, |links, at| hex_of(links.column(1), at)),
         // These need the whole trace.
         Intrinsic::ChildCount
+        | Intrinsic::Parent
         | Intrinsic::SpanParentId
         | Intrinsic::TraceDuration
         | Intrinsic::RootName
@@ -144,6 +134,31 @@ fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<
         | Intrinsic::NestedSetRight
         | Intrinsic::NestedSetParent => None,
     })
+}
+
+/// A span that ends before its start lasts no time.
+fn not_negative(durations: Int64Array) -> Int64Array {
+    if durations.values().iter().all(|duration| *duration >= 0) {
+        return durations;
+    }
+    durations.values().iter().map(|duration| Some((*duration).max(0))).collect()
+}
+
+/// Strings that are empty where there are none.
+fn or_empty(array: Option<ArrayRef>, rows: usize) -> Source {
+    let strings = array.as_ref().and_then(typed);
+    if let Some(strings) = &strings
+        && strings.present().count_set_bits() == rows
+    {
+        return strings.clone();
+    }
+    let mut coded = super::coded::Coded::of(strings.as_slice(), rows);
+    for value in &mut coded.values {
+        if value.is_nil() {
+            *value = Value::String(String::new());
+        }
+    }
+    Source::Codes(Arc::new(Codes { codes: coded.codes, values: Vec::new() }), coded.values)
 }
 
 /// An array of a type; cheap.
@@ -377,7 +392,6 @@ impl Source {
             Self::Hex(array) => array.len(),
             Self::Codes(codes, _) => codes.codes.len(),
             Self::Status(_, rows) | Self::Sparse(_, rows) => *rows,
-            Self::Something(rows) => rows.len(),
         }
     }
 
@@ -398,7 +412,6 @@ impl Source {
                 BooleanBuffer::collect_bool(codes.codes.len(), |row| !values[codes.codes[row] as usize].is_nil())
             }
             Self::Sparse(found, rows) => sparse(*rows, found.iter().map(|(row, _)| *row)),
-            Self::Something(rows) => rows.clone(),
         }
     }
 
@@ -422,7 +435,6 @@ impl Source {
                 Ok(at) => found[at].1.clone(),
                 Err(_) => Value::Nil,
             },
-            Self::Something(rows) if rows.value(row) => Value::Opaque,
             _ => Value::Nil,
         }
     }

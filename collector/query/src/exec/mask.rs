@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use arrow_array::{Array, StringArray, cast::AsArray};
 use arrow_buffer::BooleanBuffer;
-use clew_storage::block::BlockError;
+use clew_storage::{block::BlockError, schema::core};
 
 use super::{
     cache::Cache,
@@ -12,7 +12,7 @@ use super::{
     part::Part,
 };
 use crate::traceql::{
-    ast::{CompareOp, Expr, ExprKind, Field, Kind, Literal, LogicOp, Status},
+    ast::{CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Status},
     value::{Pattern, Value, arithmetic, compare, negate},
 };
 
@@ -118,6 +118,12 @@ impl Masks<'_> {
     fn within(&self, expr: &Expr, within: &Mask) -> Result<Kept, BlockError> {
         let exact = |mask| Ok(Kept { mask, exact: true });
         match &expr.kind {
+            ExprKind::Compare { op, left, right } if needs(expr) => match (&left.kind, &right.kind) {
+                (ExprKind::Field(Field::Intrinsic(intrinsic)), ExprKind::Literal(literal)) => {
+                    self.of_trace(*intrinsic, *op, literal)
+                }
+                _ => Ok(Kept { mask: Mask::All, exact: false }),
+            },
             _ if needs(expr) && !matches!(expr.kind, ExprKind::Logic { .. }) => {
                 Ok(Kept { mask: Mask::All, exact: false })
             }
@@ -162,6 +168,34 @@ impl Masks<'_> {
         }
     }
 
+    /// What can be said of a field of the whole trace.
+    fn of_trace(&self, intrinsic: Intrinsic, op: CompareOp, literal: &Literal) -> Result<Kept, BlockError> {
+        let holds = |number: i64| compare(op, &Value::Int(number), &Value::from(literal));
+        match intrinsic {
+            // Asked so, it is the usual way to ask for roots.
+            Intrinsic::NestedSetParent if holds(-1) && !holds(0) && !holds(1) && !holds(i64::MAX) => {
+                Ok(Kept { mask: self.parents()?.not(), exact: true })
+            }
+            // The parent may be missing.
+            Intrinsic::Parent if *literal == Literal::Nil && op == CompareOp::NotEq => {
+                Ok(Kept { mask: self.parents()?, exact: false })
+            }
+            _ => Ok(Kept { mask: Mask::All, exact: false }),
+        }
+    }
+
+    /// The rows that say that they have a parent.
+    fn parents(&self) -> Result<Mask, BlockError> {
+        let mut mask = Mask::None;
+        for column in [core::PARENT_SPAN_ID, core::PARENT_ROW] {
+            if let Some(array) = self.part.column(self.cache, column)? {
+                let present = array.nulls().map_or(Mask::All, |nulls| Mask::of(nulls.inner().clone()));
+                mask = mask.or(present);
+            }
+        }
+        Ok(mask)
+    }
+
     /// Row by row.
     fn each(&self, expr: &Expr, within: &Mask) -> Result<Mask, BlockError> {
         let fields = Fields::read(self, expr)?;
@@ -172,6 +206,8 @@ impl Masks<'_> {
 
     fn compare(&self, field: &Field, op: CompareOp, literal: &Literal) -> Result<Mask, BlockError> {
         let sources = sources(self.part, self.cache, field)?;
+        let full = full_id(field, literal);
+        let literal = full.as_ref().unwrap_or(literal);
         let test = Test::new(op, literal);
         // Rows that an earlier source has a value for are its business.
         let mut open = Mask::All;
@@ -316,7 +352,23 @@ fn holds(op: CompareOp, left: &Expr, right: &Expr, field: &dyn Fn(&Field) -> Val
             let value = evaluate(left, field);
             if op == CompareOp::Match { pattern.is_match(&value) } else { pattern.is_mismatch(&value) }
         }
+        (ExprKind::Field(name), ExprKind::Literal(literal)) => {
+            let full = full_id(name, literal);
+            compare(op, &field(name), &Value::from(full.as_ref().unwrap_or(literal)))
+        }
+        (ExprKind::Literal(literal), ExprKind::Field(name)) => {
+            let full = full_id(name, literal);
+            compare(op, &Value::from(full.as_ref().unwrap_or(literal)), &field(name))
+        }
         _ => compare(op, &evaluate(left, field), &evaluate(right, field)),
+    }
+}
+
+/// An id as it was written, in full; None when the field is no id.
+fn full_id(field: &Field, literal: &Literal) -> Option<Literal> {
+    match (field, literal) {
+        (Field::Intrinsic(intrinsic), Literal::String(id)) => Some(Literal::String(intrinsic.full_id(id))),
+        _ => None,
     }
 }
 
@@ -424,7 +476,6 @@ impl Test {
                 }
                 Mask::of(BooleanBuffer::collect_bool(array.len(), |row| self.holds(&source.value(row))))
             }
-            Source::Something(_) => Mask::None,
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod budget;
 mod cache;
+mod coded;
 mod codes;
 mod field;
 mod mask;

@@ -141,6 +141,10 @@ impl<'a> Trace<'a> {
                 _ => Value::Nil,
             },
             Field::Intrinsic(Intrinsic::ChildCount) => Value::Int(self.children()[at as usize]),
+            Field::Intrinsic(Intrinsic::Parent) => match span.parent {
+                Parent::At(parent) => Value::String(hex::encode(self.spans[parent as usize].id)),
+                Parent::Root | Parent::Missing(_) => Value::Nil,
+            },
             Field::Intrinsic(Intrinsic::SpanParentId) => match span.parent {
                 Parent::Root => Value::Nil,
                 Parent::Missing(id) => Value::String(hex::encode(id)),
@@ -183,13 +187,14 @@ impl<'a> Trace<'a> {
             for (at, span) in self.spans.iter().enumerate() {
                 match span.parent {
                     Parent::At(parent) => below[parent as usize].push(at as u32),
-                    Parent::Root | Parent::Missing(_) => tops.push(at as u32),
+                    Parent::Root => tops.push((at as u32, -1)),
+                    Parent::Missing(_) => tops.push((at as u32, 0)),
                 }
             }
             let mut nested = vec![Nested::default(); self.spans.len()];
             let mut next = 1;
-            for top in tops {
-                nested[top as usize] = Nested { left: next, right: 0, parent: -1 };
+            for (top, parent) in tops {
+                nested[top as usize] = Nested { left: next, right: 0, parent };
                 next += 1;
                 let mut path = vec![(top, 0)];
                 while let Some((at, child)) = path.last_mut() {
