@@ -1,6 +1,6 @@
 //! What a TraceQL query says, as a tree.
 //!
-//! The parser builds it, [`check`](super::check) refuses what has no meaning, [`format`](super::format) writes it back as
+//! The parser builds it, `check` refuses what has no meaning, `format` writes it back as
 //! text, and evaluators walk it. Its height is limited by the parser ([`MAX_DEPTH`](super::MAX_DEPTH)), so walking it may
 //! recurse. Equality of trees ignores where in the text their nodes stood.
 

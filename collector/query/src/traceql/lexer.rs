@@ -14,7 +14,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<(Token, At)>, Fault> {
     let mut lexer = Lexer { text, offset: 0 };
     let mut tokens = Vec::new();
     loop {
-        lexer.take_while(char::is_whitespace);
+        lexer.skip_space();
         let start = lexer.offset;
         let token = lexer.token()?;
         let end = token == Token::End;
@@ -183,6 +183,15 @@ impl<'a> Lexer<'a> {
             );
         }
         Ok(Token::Attribute(Attribute { scope, of_parent, key }))
+    }
+
+    /// White space, and comments from `//` to the end of the line.
+    fn skip_space(&mut self) {
+        self.take_while(char::is_whitespace);
+        while self.rest().starts_with("//") {
+            self.take_while(|c| c != '\n');
+            self.take_while(char::is_whitespace);
+        }
     }
 
     fn rest(&self) -> &'a str {

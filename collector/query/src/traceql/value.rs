@@ -12,7 +12,7 @@ use super::ast::{CompareOp, Kind, Literal, Status};
 mod arithmetic;
 mod pattern;
 
-pub use arithmetic::{arithmetic, negate};
+pub use arithmetic::{arithmetic, floats, ints, negate};
 pub use pattern::{Pattern, PatternError};
 
 /// A value of a field or an expression.
@@ -143,15 +143,21 @@ fn compare_single(op: CompareOp, left: &Value, right: &Value) -> bool {
             _ => return false,
         },
     };
-    // Without an order one of them is NaN, which differs from everything.
+    ordered(op, order)
+}
+
+/// Whether a comparison of numbers or of strings holds that stand in this order. Without an order one of them is NaN, which
+/// differs from everything.
+#[must_use]
+pub fn ordered(op: CompareOp, order: Option<Ordering>) -> bool {
     let Some(order) = order else { return op == CompareOp::NotEq };
     match op {
-        CompareOp::Eq => order == Ordering::Equal,
-        CompareOp::NotEq => order != Ordering::Equal,
-        CompareOp::Less => order == Ordering::Less,
-        CompareOp::LessEq => order != Ordering::Greater,
-        CompareOp::Greater => order == Ordering::Greater,
-        CompareOp::GreaterEq => order != Ordering::Less,
+        CompareOp::Eq => order.is_eq(),
+        CompareOp::NotEq => order.is_ne(),
+        CompareOp::Less => order.is_lt(),
+        CompareOp::LessEq => order.is_le(),
+        CompareOp::Greater => order.is_gt(),
+        CompareOp::GreaterEq => order.is_ge(),
         CompareOp::Match | CompareOp::NotMatch => false,
     }
 }

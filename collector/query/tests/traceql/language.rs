@@ -58,6 +58,37 @@ fn deep_nesting_is_refused_and_not_followed() {
 }
 
 #[test]
+fn the_deepest_queries_that_are_read_need_little_stack() {
+    // Half of what threads have otherwise, in builds that are not optimised.
+    let deepest = || {
+        for (open, middle, close) in [
+            ("(", "{ .a }", ")"),
+            ("({ } | ", "{ .a }", ")"),
+            ("({ } >> ", "{ .a }", ")"),
+            ("({ } | rate()) + (", "({ } | rate())", ")"),
+        ] {
+            deepest_query("", open, middle, close, "");
+        }
+        deepest_query("", "(1 + ", "count()", ")", " > 1");
+        for (open, close) in
+            [("(", ")"), ("!", ""), ("-", ""), ("(1 + ", ")"), ("(.a || ", ")"), (".a ^ ", ""), (".a = (", ")")]
+        {
+            deepest_query("{ .b = (", open, ".a", close, ") }");
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(deepest).unwrap().join().unwrap();
+}
+
+/// Reads and writes the query with as many repetitions as are allowed.
+fn deepest_query(before: &str, open: &str, middle: &str, close: &str, after: &str) {
+    let query = |count: usize| format!("{before}{}{middle}{}{after}", open.repeat(count), close.repeat(count));
+    let count = (0..200).take_while(|count| parse(&query(*count)).is_ok()).last();
+    let read = parse(&query(count.unwrap_or(0)));
+    assert!(count.is_some_and(|count| count >= 20), "{open}: {read:?}");
+    assert_eq!(parse(&read.as_ref().unwrap().to_string()), read);
+}
+
+#[test]
 fn long_lists_and_pipelines_are_no_nesting() {
     let any: Vec<_> = (0..2000).map(|number| format!(".id = {number}")).collect();
     for query in

@@ -84,6 +84,8 @@ const WORDS: &[&str] = &[
     "span.\"j k\"",
     ".\"0\"",
     "parent.\"span.x\"",
+    "//",
+    "\n",
     "by",
     "coalesce",
     "select",

@@ -132,22 +132,15 @@ fn join(operator: &Operator, left: Tall<Expr>, right: Tall<Expr>) -> Result<Tall
     let at = left.at.to(right.at);
     let kind = match *operator {
         Operator::Logic(op) => {
-            let mut operands = Vec::new();
-            // Its operands are no deeper than before when the same operator goes on.
-            let mut height = 0;
-            for (side, below) in [(left, left_height), (right, right_height)] {
-                match side.kind {
-                    ExprKind::Logic { op: inner, operands: more } if inner == op => {
-                        operands.extend(more);
-                        height = height.max(below - 1);
-                    }
-                    _ => {
-                        operands.push(side);
-                        height = height.max(below);
-                    }
-                }
-            }
-            return Ok((Expr { kind: ExprKind::Logic { op, operands }, at }, above(at, &[height])?));
+            // The same operator again makes its list longer and the tree no higher.
+            let listed = |side: Expr, height: usize| match side.kind {
+                ExprKind::Logic { op: inner, operands } if inner == op => (operands, height - 1),
+                kind => (vec![Expr { kind, at: side.at }], height),
+            };
+            let (mut operands, left_height) = listed(left, left_height);
+            let (more, right_height) = listed(right, right_height);
+            operands.extend(more);
+            return Ok((Expr { kind: ExprKind::Logic { op, operands }, at }, above(at, &[left_height, right_height])?));
         }
         Operator::Compare(op) => ExprKind::Compare { op, left: Box::new(left), right: Box::new(right) },
         Operator::Arithmetic(op) => ExprKind::Arithmetic { op, left: Box::new(left), right: Box::new(right) },

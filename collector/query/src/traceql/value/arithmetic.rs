@@ -15,13 +15,13 @@ pub fn arithmetic(op: ArithmeticOp, left: &Value, right: &Value) -> Value {
     use ArithmeticOp::{Add, Div, Mod, Mul, Pow, Sub};
     use Value::{Duration, Int};
     let whole = match (left, right, op) {
-        (Int(left), Int(right), Pow) if *right < 0 => return float(op, *left as f64, *right as f64),
-        (Int(left), Int(right), _) => checked(op, *left, *right).map(Int),
+        (Int(left), Int(right), Pow) if *right < 0 => return Value::Float(floats(op, *left as f64, *right as f64)),
+        (Int(left), Int(right), _) => ints(op, *left, *right).map(Int),
         (Duration(left), Duration(right), Add | Sub | Mod)
         | (Duration(left), Int(right), Add | Sub | Mod | Mul | Div)
-        | (Int(left), Duration(right), Add | Sub | Mul) => checked(op, *left, *right).map(Duration),
+        | (Int(left), Duration(right), Add | Sub | Mul) => ints(op, *left, *right).map(Duration),
         _ => match (left.as_number(), right.as_number()) {
-            (Some(left), Some(right)) => return float(op, left, right),
+            (Some(left), Some(right)) => return Value::Float(floats(op, left, right)),
             _ => None,
         },
     };
@@ -39,7 +39,9 @@ pub fn negate(value: &Value) -> Value {
     }
 }
 
-fn checked(op: ArithmeticOp, left: i64, right: i64) -> Option<i64> {
+/// Two whole numbers, of which `^` has no negative exponent. Nothing when the divisor is zero or the result does not fit.
+#[must_use]
+pub fn ints(op: ArithmeticOp, left: i64, right: i64) -> Option<i64> {
     match op {
         ArithmeticOp::Add => left.checked_add(right),
         ArithmeticOp::Sub => left.checked_sub(right),
@@ -59,13 +61,15 @@ fn power(base: i64, exponent: i64) -> Option<i64> {
     }
 }
 
-fn float(op: ArithmeticOp, left: f64, right: f64) -> Value {
-    Value::Float(match op {
+/// Two floats, as IEEE 754 has it.
+#[must_use]
+pub fn floats(op: ArithmeticOp, left: f64, right: f64) -> f64 {
+    match op {
         ArithmeticOp::Add => left + right,
         ArithmeticOp::Sub => left - right,
         ArithmeticOp::Mul => left * right,
         ArithmeticOp::Div => left / right,
         ArithmeticOp::Mod => left % right,
         ArithmeticOp::Pow => left.powf(right),
-    })
+    }
 }

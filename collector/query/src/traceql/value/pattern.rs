@@ -17,9 +17,21 @@ pub enum PatternError {
     /// It is none.
     #[error("this is no regular expression: {0}")]
     Syntax(String),
-    /// Compiled it takes more memory than [`MAX_BYTES`].
+    /// Compiled it takes more than 4 MiB.
     #[error("this regular expression is too large: compiled it takes more than {MAX_BYTES} bytes")]
     TooLarge,
+}
+
+impl From<regex::Error> for PatternError {
+    fn from(error: regex::Error) -> Self {
+        if let regex::Error::CompiledTooBig(_) = error {
+            return Self::TooLarge;
+        }
+        let text = error.to_string();
+        // The last line says what is wrong; those before it draw the pattern.
+        let last = text.lines().last().unwrap_or_default().trim();
+        Self::Syntax(last.trim_start_matches("error: ").to_owned())
+    }
 }
 
 impl Pattern {
@@ -30,16 +42,11 @@ impl Pattern {
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         let compile = |pattern: &str, max_bytes| RegexBuilder::new(pattern).size_limit(max_bytes).build();
         // Alone first: "a)(b" would become one by the parentheses around it. Only its syntax matters then.
-        match compile(pattern, 0) {
-            Ok(_) | Err(regex::Error::CompiledTooBig(_)) => {}
-            Err(error) => {
-                let text = error.to_string();
-                // The last line says what is wrong; those before it draw the pattern.
-                let last = text.lines().last().unwrap_or_default().trim();
-                return Err(PatternError::Syntax(last.trim_start_matches("error: ").to_owned()));
-            }
+        match compile(pattern, 0).map_err(PatternError::from) {
+            Ok(_) | Err(PatternError::TooLarge) => {}
+            Err(syntax) => return Err(syntax),
         }
-        compile(&format!("\\A(?:{pattern})\\z"), MAX_BYTES).map(Self).map_err(|_| PatternError::TooLarge)
+        Ok(Self(compile(&format!("\\A(?:{pattern})\\z"), MAX_BYTES)?))
     }
 
     /// Whether it matches this text from end to end.
