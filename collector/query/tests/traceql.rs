@@ -2,6 +2,7 @@
 
 mod traceql {
     mod cases;
+    mod executor;
     mod language;
     mod laws;
     mod meaning;

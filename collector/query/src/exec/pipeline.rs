@@ -6,8 +6,8 @@ use super::{
 };
 use crate::traceql::{
     ast::{
-        Aggregate, Expr, Field, FieldAt, Keep, Pipeline, Relation, ScalarExpr, ScalarFilter, ScalarKind, SpansetExpr,
-        SpansetKind, SpansetOp, Stage,
+        Aggregate, ArithmeticOp, CompareOp, Expr, Field, FieldAt, Keep, Pipeline, Relation, ScalarExpr, ScalarFilter,
+        ScalarKind, SpansetExpr, SpansetKind, SpansetOp, Stage,
     },
     value::{Value, arithmetic, compare, negate},
 };
@@ -17,8 +17,8 @@ use crate::traceql::{
 pub struct Spanset {
     /// Places in the trace, in order.
     pub spans: Vec<u32>,
-    /// What they were grouped by, as it was written, and its value.
-    pub groups: Vec<(String, Value)>,
+    /// What stages have computed of it, as it was written: what it was grouped by, `count()` and so on.
+    pub attributes: Vec<(String, Value)>,
 }
 
 /// The filters of a query: what stands between braces.
@@ -104,7 +104,7 @@ pub struct Runner<'q> {
 impl Runner<'_> {
     /// The spansets that are left; none of them is empty. Blocking.
     pub fn run(&self, trace: &Trace<'_>) -> Vec<Spanset> {
-        let all = Spanset { spans: (0..trace.spans.len() as u32).collect(), groups: Vec::new() };
+        let all = Spanset { spans: (0..trace.spans.len() as u32).collect(), attributes: Vec::new() };
         self.pipeline(self.pipeline, trace, vec![all])
     }
 
@@ -115,7 +115,9 @@ impl Runner<'_> {
                     let keep = |set: Spanset| Spanset { spans: self.spansets(spansets, trace, &set.spans), ..set };
                     sets.into_iter().map(keep).collect()
                 }
-                Stage::Scalar(filter) => sets.into_iter().filter(|set| holds(filter, trace, &set.spans)).collect(),
+                Stage::Scalar(filter) => {
+                    sets.into_iter().filter_map(|mut set| holds(filter, trace, &mut set).then_some(set)).collect()
+                }
                 Stage::By(expr) => sets.into_iter().flat_map(|set| group(expr, trace, set)).collect(),
                 Stage::Coalesce => vec![union(sets)],
                 Stage::Select(_) => sets,
@@ -133,7 +135,7 @@ impl Runner<'_> {
                 input.iter().copied().filter(|at| self.keeps(filter, place, trace, *at)).collect()
             }
             SpansetKind::Pipeline(pipeline) => {
-                let all = Spanset { spans: input.to_vec(), groups: Vec::new() };
+                let all = Spanset { spans: input.to_vec(), attributes: Vec::new() };
                 union(self.pipeline(pipeline, trace, vec![all])).spans
             }
             SpansetKind::Binary { op, left, right } => {
@@ -168,21 +170,21 @@ fn merged(left: Vec<u32>, right: Vec<u32>) -> Vec<u32> {
 
 fn union(sets: Vec<Spanset>) -> Spanset {
     let spans = sets.into_iter().fold(Vec::new(), |all, set| merged(all, set.spans));
-    Spanset { spans, groups: Vec::new() }
+    Spanset { spans, attributes: Vec::new() }
 }
 
 fn group(expr: &Expr, trace: &Trace<'_>, set: Spanset) -> Vec<Spanset> {
-    let name = expr.to_string();
+    let name = format!("by({expr})");
     let mut groups: Vec<Spanset> = Vec::new();
     for at in set.spans {
         let value = evaluate(expr, &|field| trace.value(field, at));
-        let same = |group: &Spanset| group.groups.last().is_some_and(|(_, other)| same(other, &value));
+        let same = |group: &Spanset| group.attributes.last().is_some_and(|(_, other)| same(other, &value));
         match groups.iter().position(same) {
             Some(place) => groups[place].spans.push(at),
             None => {
-                let mut labels = set.groups.clone();
+                let mut labels = set.attributes.clone();
                 labels.push((name.clone(), value));
-                groups.push(Spanset { spans: vec![at], groups: labels });
+                groups.push(Spanset { spans: vec![at], attributes: labels });
             }
         }
     }
@@ -304,64 +306,57 @@ fn standing(trace: &Trace<'_>, relation: Relation, left: &[u32]) -> Set {
     found
 }
 
-fn holds(filter: &ScalarFilter, trace: &Trace<'_>, spans: &[u32]) -> bool {
-    compare(filter.op, &scalar(&filter.left, trace, spans), &scalar(&filter.right, trace, spans))
+fn holds(filter: &ScalarFilter, trace: &Trace<'_>, set: &mut Spanset) -> bool {
+    let (left, right) = (scalar(&filter.left, trace, set), scalar(&filter.right, trace, set));
+    compare(filter.op, &left, &right)
 }
 
-fn scalar(expr: &ScalarExpr, trace: &Trace<'_>, spans: &[u32]) -> Value {
+fn scalar(expr: &ScalarExpr, trace: &Trace<'_>, set: &mut Spanset) -> Value {
     match &expr.kind {
         ScalarKind::Literal(literal) => Value::from(literal),
-        ScalarKind::Negate(inner) => negate(&scalar(inner, trace, spans)),
+        ScalarKind::Negate(inner) => negate(&scalar(inner, trace, set)),
         ScalarKind::Binary { op, left, right } => {
-            arithmetic(*op, &scalar(left, trace, spans), &scalar(right, trace, spans))
+            let (left, right) = (scalar(left, trace, set), scalar(right, trace, set));
+            arithmetic(*op, &left, &right)
         }
-        ScalarKind::Aggregate { op, of: None } => match op {
-            Aggregate::Count => Value::Int(spans.len() as i64),
-            _ => Value::Nil,
-        },
-        ScalarKind::Aggregate { op, of: Some(of) } => {
-            let values = spans.iter().map(|at| evaluate(of, &|field| trace.value(field, *at)));
-            aggregate(*op, values.filter(|value| value.as_number().is_some()))
+        ScalarKind::Aggregate { op, of } => {
+            let value = match of {
+                None => Value::Int(set.spans.len() as i64),
+                Some(of) => aggregate(*op, set.spans.iter().map(|at| evaluate(of, &|field| trace.value(field, *at)))),
+            };
+            set.attributes.push((expr.to_string(), value.clone()));
+            value
         }
     }
 }
 
+/// Of all values, each element of an array being one; nil when none of them is a number.
 fn aggregate(op: Aggregate, values: impl Iterator<Item = Value>) -> Value {
-    use crate::traceql::ast::{ArithmeticOp, CompareOp};
-    let mut count = 0i64;
+    let (mut values_seen, mut numbers, mut durations, mut sum) = (0i64, 0u64, 0u64, 0.0);
     let mut total = Value::Nil;
     for value in values {
-        count += 1;
-        total = match (op, &total) {
-            (_, Value::Nil) => value,
-            (Aggregate::Min, _) => {
-                if compare(CompareOp::Less, &value, &total) {
-                    value
-                } else {
-                    total
-                }
-            }
-            (Aggregate::Max, _) => {
-                if compare(CompareOp::Greater, &value, &total) {
-                    value
-                } else {
-                    total
-                }
-            }
-            (Aggregate::Count | Aggregate::Sum | Aggregate::Avg, _) => arithmetic(ArithmeticOp::Add, &total, &value),
-        };
+        for value in value.elements() {
+            values_seen += 1;
+            let Some(number) = value.as_number() else { continue };
+            numbers += 1;
+            durations += u64::from(matches!(value, Value::Duration(_)));
+            sum += number;
+            let wins = |than| numbers == 1 || compare(than, value, &total);
+            total = match op {
+                Aggregate::Min if !wins(CompareOp::Less) => total,
+                Aggregate::Max if !wins(CompareOp::Greater) => total,
+                Aggregate::Sum if numbers > 1 => arithmetic(ArithmeticOp::Add, &total, value),
+                _ => value.clone(),
+            };
+        }
     }
     match op {
-        Aggregate::Count => Value::Int(count),
-        Aggregate::Avg if count > 0 => {
-            let float = Value::Float(total.as_number().unwrap_or(f64::NAN) / count as f64);
-            // The mean of durations is one.
-            match (total, &float) {
-                (Value::Duration(_), Value::Float(mean)) => Value::Duration(*mean as i64),
-                _ => float,
-            }
-        }
-        _ => total,
+        Aggregate::Count => Value::Int(values_seen),
+        Aggregate::Avg if numbers == 0 => Value::Nil,
+        // A duration has whole nanoseconds: the rest is cut off.
+        Aggregate::Avg if durations == numbers => Value::Duration((sum / numbers as f64) as i64),
+        Aggregate::Avg => Value::Float(sum / numbers as f64),
+        Aggregate::Min | Aggregate::Max | Aggregate::Sum => total,
     }
 }
 

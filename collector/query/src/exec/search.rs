@@ -81,8 +81,8 @@ pub struct FoundSet {
     /// How many spans it has, of which some are shown.
     pub matched: u32,
     pub spans: Vec<FoundSpan>,
-    /// What it was grouped by.
-    pub groups: Vec<(String, Value)>,
+    /// What stages have computed of it.
+    pub attributes: Vec<(String, Value)>,
 }
 
 /// A span that was found.
@@ -210,6 +210,6 @@ fn show(trace: &Trace<'_>, set: Spanset, fields: &[&Field], most: usize) -> Foun
     FoundSet {
         matched: set.spans.len() as u32,
         spans: set.spans.iter().take(most).map(span).collect(),
-        groups: set.groups,
+        attributes: set.attributes,
     }
 }

@@ -1,6 +1,6 @@
 //! One trace, from all parts that hold spans of it.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::{cell::OnceCell, cmp::Reverse, collections::HashMap};
 
 use super::scope::Scope;
 use crate::traceql::{
@@ -35,10 +35,47 @@ pub struct Span {
 pub enum Parent {
     /// It has none.
     Root,
-    /// It is not among the spans.
+    /// It is not among the spans, or the span is an ancestor of its own.
     Missing([u8; 8]),
     /// It is this one.
     At(u32),
+}
+
+impl Span {
+    /// When it ends, nanoseconds since 1970.
+    pub fn end(&self) -> u64 {
+        (self.start as u64).saturating_add_signed(self.duration)
+    }
+}
+
+/// Makes trees of spans that are ancestors of their own: the circle is cut above the first of them.
+fn cut_circles(spans: &mut [Span]) {
+    const UNSEEN: usize = usize::MAX;
+    let mut seen_by = vec![UNSEEN; spans.len()];
+    for walk in 0..spans.len() {
+        let mut at = walk;
+        while seen_by[at] == UNSEEN {
+            seen_by[at] = walk;
+            let Parent::At(parent) = spans[at].parent else { break };
+            at = parent as usize;
+        }
+        // Whoever comes by a span of the same walk again has found a circle, and is on it.
+        if seen_by[at] == walk
+            && let Parent::At(_) = spans[at].parent
+        {
+            let (mut first, start) = (at, at);
+            while let Parent::At(parent) = spans[at].parent {
+                at = parent as usize;
+                first = first.min(at);
+                if at == start {
+                    break;
+                }
+            }
+            if let Parent::At(parent) = spans[first].parent {
+                spans[first].parent = Parent::Missing(spans[parent as usize].id);
+            }
+        }
+    }
 }
 
 /// Numbers of a walk through the tree.
@@ -88,7 +125,8 @@ impl<'a> Trace<'a> {
 
     /// Sorts spans, drops those that are there twice, finds parents.
     fn of(scope: &'a Scope<'a>, id: [u8; 16], mut spans: Vec<Span>) -> Self {
-        spans.sort_by_key(|span| (span.start as u64, span.id));
+        // By start, the longer one first: what encloses another stands above it.
+        spans.sort_by_key(|span| (span.start as u64, Reverse(span.end()), span.id));
         let same = |a: &Span, b: &Span| (a.id, a.start, a.duration, a.parent) == (b.id, b.start, b.duration, b.parent);
         let name = |span: &Span| scope.value(&Field::Intrinsic(Intrinsic::Name), span.part, span.row);
         spans.dedup_by(|a, b| same(a, b) && a.part != b.part && name(a) == name(b));
@@ -104,6 +142,7 @@ impl<'a> Trace<'a> {
                 spans[at].parent = Parent::At(*parent);
             }
         }
+        cut_circles(&mut spans);
         Self { scope, id, spans, nested: OnceCell::new(), children: OnceCell::new() }
     }
 
@@ -119,7 +158,7 @@ impl<'a> Trace<'a> {
 
     /// From the first start to the last end, nanoseconds.
     pub fn duration(&self) -> u64 {
-        let end = self.spans.iter().map(|span| (span.start as u64).saturating_add_signed(span.duration)).max();
+        let end = self.spans.iter().map(Span::end).max();
         end.unwrap_or(0).saturating_sub(self.start())
     }
 

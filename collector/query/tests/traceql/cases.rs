@@ -47,3 +47,17 @@ pub fn run(name: &str, marks: &[&str], mut answer: impl FnMut(&str) -> String) -
     assert!(wrong.is_empty() || rewrite, "{wrong}");
     cases
 }
+
+/// Visits the queries of all cases of a folder.
+pub fn queries(name: &str, mut visit: impl FnMut(&str)) {
+    for entry in fs::read_dir(folder().join(name)).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for paragraph in text.split("\n\n") {
+            let is_query = |line: &&str| !line.starts_with('#') && !line.starts_with("-> ");
+            let query: Vec<_> = paragraph.lines().filter(is_query).collect();
+            if !query.concat().trim().is_empty() {
+                visit(query.join("\n").trim_matches('\n'));
+            }
+        }
+    }
+}

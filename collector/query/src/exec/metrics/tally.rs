@@ -32,6 +32,8 @@ trait Cell: Default + Clone + Send {
     /// Counts a number; one of each span when no numbers are asked for.
     fn add(&mut self, number: f64);
     fn merge(&mut self, other: &Self);
+    /// Whether nothing was counted.
+    fn is_empty(&self) -> bool;
     /// Ends the counting.
     fn finish(&mut self) {}
     /// Bytes of memory beside the cell itself.
@@ -48,6 +50,10 @@ impl Cell for u64 {
 
     fn merge(&mut self, other: &Self) {
         *self += other;
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == 0
     }
 }
 
@@ -80,6 +86,10 @@ impl Cell for Summary {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
     }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
 }
 
 impl Cell for Histogram {
@@ -90,6 +100,10 @@ impl Cell for Histogram {
 
     fn merge(&mut self, other: &Self) {
         Self::merge(self, other);
+    }
+
+    fn is_empty(&self) -> bool {
+        Self::is_empty(self)
     }
 
     fn finish(&mut self) {
@@ -119,6 +133,10 @@ impl Cell for Powers {
             self.0.resize(other.0.len(), 0);
         }
         self.0.iter_mut().zip(&other.0).for_each(|(count, more)| *count += more);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn bytes(&self) -> usize {
@@ -241,7 +259,9 @@ impl Tally<'_> {
         }
         all.cells.iter_mut().flatten().for_each(Cell::finish);
         let mut series = Vec::new();
-        for (values, cells) in all.groups.labels.iter().zip(&all.cells) {
+        // A group may have spans at other times only.
+        let groups = all.groups.labels.iter().zip(&all.cells);
+        for (values, cells) in groups.filter(|(_, cells)| !cells.iter().all(Cell::is_empty)) {
             series.extend(make(&self.labels(values), cells));
         }
         series.retain(|series: &TimeSeries| series.values.iter().any(Option::is_some));

@@ -1,0 +1,258 @@
+//! What is executed over a store finds what the reference finds over whole traces, wherever the spans lie.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use clew_common::{
+    ids::Tenant,
+    otlp::record::{Codec, Head},
+    world::World,
+};
+use clew_query::{
+    exec::{Budget, Cache, Found, MetricsOptions, Range, SearchOptions, metrics, search},
+    traceql::{
+        ast::{Body, Pipeline},
+        parse,
+        reference::{self, Trace},
+        series::TimeSeries,
+        steps::Steps,
+        value::Value,
+    },
+};
+use clew_storage::{Opened, Options, Snapshot, Storage, retention, store};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesData};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::{cases, traces, words::query};
+
+/// A store with the traces of `traces/`, and a runtime that its threads need.
+struct Stored {
+    snapshot: Snapshot,
+    cache: Cache,
+    traces: Vec<Trace>,
+    _runtime: tokio::runtime::Runtime,
+    _folder: tempfile::TempDir,
+}
+
+/// A request for each span.
+fn requests(trace: &Trace) -> Vec<Bytes> {
+    let request = |node: &clew_query::tree::Node| {
+        let spans = ScopeSpans {
+            scope: Some(trace.tree.scopes[node.scope].clone()),
+            spans: vec![node.span.clone()],
+            ..ScopeSpans::default()
+        };
+        let resource = ResourceSpans {
+            resource: Some(trace.tree.resources[node.resource].clone()),
+            scope_spans: vec![spans],
+            ..ResourceSpans::default()
+        };
+        Bytes::from(TracesData { resource_spans: vec![resource] }.encode_to_vec())
+    };
+    trace.tree.nodes.iter().map(request).collect()
+}
+
+impl Stored {
+    /// Spans are dealt to `blocks` blocks and the memory.
+    fn new(blocks: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let inside = runtime.enter();
+        let options = Options {
+            data: folder.path().to_owned(),
+            wal: None,
+            segment_bytes: 1 << 20,
+            max_wal_bytes: 64 << 20,
+            max_record_bytes: 1 << 20,
+            flush_bytes: 64 << 20,
+            flush_age: Duration::from_secs(300),
+            max_memory_bytes: 64 << 20,
+            cache_bytes: 1 << 20,
+            sweep_delay: Duration::from_secs(600),
+            retention: retention::Limits::default(),
+        };
+        let place: PathBuf = folder.path().join("blocks");
+        let store = store::open(&place.display().to_string(), &World::real()).unwrap();
+        let Opened { storage, .. } = Storage::open(options, store, World::real()).unwrap();
+        let traces: Vec<Trace> = traces::all().into_iter().map(|(_, trace)| trace).collect();
+        let requests: Vec<Bytes> = traces.iter().flat_map(requests).collect();
+        for part in 0..=blocks {
+            let dealt = requests.iter().enumerate().filter(|(at, _)| (at * 7 + at / 5) % (blocks + 1) == part);
+            for (at, (_, request)) in dealt.enumerate() {
+                runtime.block_on(append(&storage, (part * 10_000 + at) as u128, request));
+            }
+            if part < blocks {
+                storage.flush().unwrap();
+            }
+        }
+        let snapshot = storage.snapshot(&Tenant::default());
+        assert_eq!(snapshot.blocks().len(), blocks);
+        drop(inside);
+        Self { snapshot, cache: Cache::new(1 << 20), traces, _runtime: runtime, _folder: folder }
+    }
+
+    fn search(&self, pipeline: &Pipeline) -> Vec<Found> {
+        let options = SearchOptions { range: Range::ALL, limit: 1000, spans: usize::MAX };
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        let found = search(&self.snapshot, &self.cache, pipeline, options, &budget).unwrap();
+        assert_eq!(found.missing, [""; 0]);
+        assert!(found.traces.is_sorted_by(|a, b| a.newest >= b.newest));
+        found.traces
+    }
+
+    /// What a search finds, each spanset as the ids of its spans with what was computed.
+    fn found(&self, pipeline: &Pipeline) -> Vec<String> {
+        let line = |found: &Found| {
+            let set = |set: &clew_query::exec::FoundSet| {
+                let mut ids: Vec<String> = set.spans.iter().map(|span| hex::encode(span.id)).collect();
+                ids.sort();
+                format!("{} {:?}", ids.join(" "), set.attributes)
+            };
+            let mut sets: Vec<_> = found.sets.iter().map(set).collect();
+            sets.sort();
+            format!("{}: {}", hex::encode(found.trace_id), sets.join(" | "))
+        };
+        let mut lines: Vec<_> = self.search(pipeline).iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    fn expected(&self, pipeline: &Pipeline) -> Vec<String> {
+        let line = |trace: &Trace| {
+            let set = |set: &reference::Spanset| {
+                let mut ids: Vec<String> =
+                    set.spans.iter().map(|span| hex::encode(&trace.tree.nodes[*span].span.span_id)).collect();
+                ids.sort();
+                format!("{} {:?}", ids.join(" "), set.attributes)
+            };
+            let mut sets: Vec<_> = reference::find(trace, pipeline).spansets.iter().map(set).collect();
+            sets.sort();
+            let id = hex::encode(&trace.tree.nodes[0].span.trace_id);
+            (!sets.is_empty()).then(|| format!("{id}: {}", sets.join(" | ")))
+        };
+        let mut lines: Vec<_> = self.traces.iter().filter_map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Nothing when both say the same.
+    fn difference(&self, query: &str, steps: Steps) -> Option<String> {
+        match parse(query).unwrap().body {
+            Body::Spans(pipeline) => {
+                let (found, expected) = (self.found(&pipeline), self.expected(&pipeline));
+                (found != expected).then(|| format!("{query}\n  found    {found:#?}\n  expected {expected:#?}"))
+            }
+            Body::Metrics(expr) => {
+                let options = MetricsOptions { steps, exemplars: 3, max_series: 10_000 };
+                let (budget, _client) = Budget::new(Duration::from_secs(60));
+                let found = metrics(&self.snapshot, &self.cache, &expr, options, &budget).unwrap().series;
+                let expected = reference::measure(&self.traces, &expr, steps);
+                (!alike(&found, &expected)).then(|| {
+                    let only = |these: &[TimeSeries], others: &[TimeSeries]| {
+                        let lonely =
+                            |one: &&TimeSeries| !others.iter().any(|other| alike(&[(*one).clone()], &[other.clone()]));
+                        these.iter().filter(lonely).map(|series| format!("\n    {series:?}")).collect::<String>()
+                    };
+                    format!("{query}\n  found{}\n  expected{}", only(&found, &expected), only(&expected, &found))
+                })
+            }
+        }
+    }
+}
+
+/// Quantiles are within half a percent, and what is computed from them; sums are not added in the same order.
+fn alike(found: &[TimeSeries], expected: &[TimeSeries]) -> bool {
+    let close = |(a, b): (&Option<f64>, &Option<f64>)| match (a, b) {
+        (Some(a), Some(b)) => (a - b).abs() <= 0.01 * a.abs().max(b.abs()) || a.to_bits() == b.to_bits(),
+        (a, b) => a == b,
+    };
+    let same = |(a, b): (&TimeSeries, &TimeSeries)| a.labels == b.labels && a.values.iter().zip(&b.values).all(close);
+    found.len() == expected.len() && found.iter().zip(expected).all(same)
+}
+
+async fn append(storage: &Storage, hash: u128, payload: &Bytes) {
+    let decoded = storage.decode(Codec::Identity, payload.clone(), payload.len() as u32, 1).unwrap();
+    let head = Head {
+        codec: Codec::Identity,
+        spans: 1,
+        raw_bytes: payload.len() as u32,
+        accepted_ms: 1_000_000,
+        tenant: Tenant::default(),
+        batch: None,
+        redelivery: false,
+        hashes: vec![hash],
+        marks: vec![],
+    };
+    storage.append(head, payload.clone(), decoded).await.unwrap();
+}
+
+fn steps() -> Steps {
+    let at = |seconds| (traces::BEGIN_S + seconds) * 1_000_000_000;
+    Steps::aligned(at(5), at(45), 20_000_000_000)
+}
+
+#[test]
+fn every_case_is_answered_as_the_reference_does() {
+    for blocks in [0, 1, 3] {
+        let stored = Stored::new(blocks);
+        let mut wrong = Vec::new();
+        for folder in ["find", "measure"] {
+            cases::queries(folder, |query| {
+                let query = query.strip_prefix("instant ").unwrap_or(query);
+                wrong.extend(stored.difference(query, steps()));
+            });
+        }
+        assert!(wrong.is_empty(), "{blocks} blocks, {} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
+#[test]
+fn newest_first_and_no_more_than_asked_for() {
+    let stored = Stored::new(2);
+    let Body::Spans(pipeline) = parse("{ }").unwrap().body else { unreachable!() };
+    let all = stored.search(&pipeline);
+    let (budget, _client) = Budget::new(Duration::from_secs(60));
+    let options = SearchOptions { range: Range::ALL, limit: 2, spans: 1 };
+    let some = search(&stored.snapshot, &stored.cache, &pipeline, options, &budget).unwrap().traces;
+    let ids = |found: &[Found]| found.iter().map(|found| found.trace_id).collect::<Vec<_>>();
+    assert_eq!(ids(&some), ids(&all[..2]));
+    assert!(some.iter().all(|found| found.sets[0].spans.len() == 1 && found.sets[0].matched > 1));
+    let newest = all[0].newest;
+    let options = SearchOptions { range: Range { start: newest, end: newest + 1 }, limit: 20, spans: 1 };
+    let found = search(&stored.snapshot, &stored.cache, &pipeline, options, &budget).unwrap().traces;
+    assert_eq!(ids(&found), [all[0].trace_id]);
+    let Some(Value::String(name)) = all.iter().find_map(|found| found.root_name.clone()).map(Value::String) else {
+        panic!("no trace has a root")
+    };
+    assert!(!name.is_empty());
+}
+
+#[test]
+fn a_query_ends_when_nobody_waits_or_its_time_is_over() {
+    let stored = Stored::new(1);
+    let Body::Spans(pipeline) = parse("{ }").unwrap().body else { unreachable!() };
+    let options = SearchOptions { range: Range::ALL, limit: 20, spans: 3 };
+    let (budget, client) = Budget::new(Duration::from_secs(60));
+    drop(client);
+    assert!(search(&stored.snapshot, &stored.cache, &pipeline, options, &budget).is_err());
+    let (budget, _client) = Budget::new(Duration::ZERO);
+    let error = search(&stored.snapshot, &stored.cache, &pipeline, options, &budget).unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_queries_are_answered_as_the_reference_does(queries in prop::collection::vec(query(), 16)) {
+        thread_local!(static STORED: Arc<Stored> = Arc::new(Stored::new(2)));
+        let stored = STORED.with(Arc::clone);
+        // A quantile that is off by half a percent may be on the other side of what it is compared with.
+        let exact = |query: &String| !(query.contains("quantile") && query.contains("> 1"));
+        for query in queries.into_iter().filter(exact) {
+            let difference = stored.difference(&query, steps());
+            prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+        }
+    }
+}
