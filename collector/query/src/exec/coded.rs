@@ -54,12 +54,16 @@ impl Coded {
                 Self { codes, values }
             }
             Source::Codes(codes, values) => Self { codes: codes.codes.clone(), values: values.clone() },
-            Source::Views(array) => coded(rows, |row| array.is_valid(row).then(|| array.value(row)), |text| {
-                text.map_or(Value::Nil, |text| Value::String(text.to_owned()))
-            }),
-            Source::Int(array) => {
-                coded(rows, |row| array.is_valid(row).then(|| array.value(row)), |value| value.map_or(Value::Nil, Value::Int))
-            }
+            Source::Views(array) => coded(
+                rows,
+                |row| array.is_valid(row).then(|| array.value(row)),
+                |text| text.map_or(Value::Nil, |text| Value::String(text.to_owned())),
+            ),
+            Source::Int(array) => coded(
+                rows,
+                |row| array.is_valid(row).then(|| array.value(row)),
+                |value| value.map_or(Value::Nil, Value::Int),
+            ),
             Source::Status(codes, _) => coded(rows, |row| super::field::status(codes.as_ref(), row), Value::Status),
             Source::Kind(_) | Source::Bool(_) => Self::of_values((0..rows).map(|row| source.value(row))),
             Source::Sparse(found, _) => {

@@ -102,7 +102,9 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
 fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<Option<Source>, BlockError> {
     let column = |at: usize| part.column(cache, at);
     Ok(match intrinsic {
-        Intrinsic::Duration => column(core::DURATION)?.and_then(|array| cast(&array)).map(|array| Source::Duration(not_negative(array))),
+        Intrinsic::Duration => {
+            column(core::DURATION)?.and_then(|array| cast(&array)).map(|array| Source::Duration(not_negative(array)))
+        }
         Intrinsic::Name => column(core::NAME)?.as_ref().and_then(typed),
         Intrinsic::Status => {
             let codes = column(core::STATUS_CODE)?.and_then(|array| cast(&array));

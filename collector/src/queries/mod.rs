@@ -1,0 +1,135 @@
+//! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
+//!
+//! `places` says who may run, `error` why there is no answer. The work itself is `clew_query::exec`.
+
+mod error;
+mod places;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clew_common::{ids::Tenant, world::World};
+use clew_query::{
+    exec::{self, Budget, Cache, SearchOptions, Searched},
+    traceql::{
+        self,
+        ast::{Body, Pipeline},
+    },
+};
+use clew_storage::{Snapshot, Storage};
+
+pub use self::{error::QueryError, places::Places};
+use crate::metrics::{QueryKind, QueryMetrics};
+
+/// Answers queries. Cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    /// What is stored.
+    pub storage: Storage,
+    /// What was read of blocks.
+    pub cache: Arc<Cache>,
+    /// Who may run.
+    pub places: Places,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// Threads.
+    pub world: World,
+    /// What is counted.
+    pub metrics: QueryMetrics,
+}
+
+/// An answer, and what was there to look at.
+#[derive(Clone, Debug)]
+pub struct Asked<T> {
+    /// The answer.
+    pub answer: T,
+    /// Blocks that could be read.
+    pub blocks: usize,
+}
+
+/// What answers have in common.
+pub trait Answer {
+    /// Why something may be missing; empty when nothing is.
+    fn missing(&self) -> &[String];
+    /// How many spans were looked at.
+    fn inspected_spans(&self) -> u64;
+}
+
+impl Answer for Searched {
+    fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    fn inspected_spans(&self) -> u64 {
+        self.inspected_spans
+    }
+}
+
+impl Queries {
+    /// Finds traces.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn search(
+        &self,
+        tenant: &Tenant,
+        query: String,
+        options: SearchOptions,
+    ) -> Result<Asked<Searched>, QueryError> {
+        self.run(tenant, QueryKind::Search, move |snapshot, cache, budget| {
+            Ok(exec::search(snapshot, cache, &spans(&query)?, options, budget)?)
+        })
+        .await
+    }
+
+    /// Runs a query on a thread for blocking work. It ends early when the returned future is dropped.
+    #[tracing::instrument(name = "query", skip_all, fields(kind = ?kind))]
+    async fn run<T: Answer + Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        kind: QueryKind,
+        query: impl FnOnce(&Snapshot, &Cache, &Budget) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<Asked<T>, QueryError> {
+        // When the future is dropped this counts it.
+        let mut counted = self.metrics.begin(kind);
+        let place = match self.places.take().await {
+            Ok(place) => place,
+            Err(error) => {
+                counted.refused();
+                return Err(error);
+            }
+        };
+        let started = Instant::now();
+        let (budget, client) = Budget::new(self.timeout);
+        let snapshot = self.storage.snapshot(tenant);
+        let cache = self.cache.clone();
+        let result = self.world.work.run(move || {
+            // A cancelled query has its place until it notices.
+            let _place = place;
+            let blocks = snapshot.blocks().len();
+            query(&snapshot, &cache, &budget).map(|answer| Asked { answer, blocks })
+        });
+        let result = result.await;
+        drop(client);
+        match &result {
+            Ok(Asked { answer, .. }) => {
+                counted.answered(started.elapsed(), answer.inspected_spans(), !answer.missing().is_empty());
+            }
+            Err(error) => counted.failed(started.elapsed(), error.outcome()),
+        }
+        result
+    }
+}
+
+/// Reads a query for spans.
+fn spans(text: &str) -> Result<Pipeline, QueryError> {
+    match traceql::parse(text).map_err(|error| QueryError::Invalid(error.to_string()))?.body {
+        Body::Spans(pipeline) => Ok(pipeline),
+        Body::Metrics(_) => Err(QueryError::Invalid(
+            "this query computes time series, and here traces are searched; ask for it at /api/metrics/query_range"
+                .to_owned(),
+        )),
+    }
+}

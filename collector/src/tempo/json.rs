@@ -1,0 +1,132 @@
+//! Tempo's messages in protobuf's JSON: 64-bit integers are strings, names in camel case, empty lists and zeros of
+//! `metrics` left out.
+
+use clew_proto::{
+    opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value},
+    tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata},
+};
+use serde_json::{Map, Value, json};
+
+/// A message that can be written as JSON.
+pub trait Json {
+    /// The JSON.
+    fn json(&self) -> Value;
+}
+
+fn list<T: Json>(items: &[T]) -> Value {
+    items.iter().map(Json::json).collect()
+}
+
+/// Puts a field in unless it is empty or 0.
+fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    let (Value::Object(fields), value) = (object, value.into()) else { return };
+    let empty = match &value {
+        Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => text.is_empty() || text == "0",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(_) => false,
+    };
+    if !empty {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+/// JSON has no infinity and no NaN.
+fn double(number: f64) -> Value {
+    match number {
+        _ if number.is_nan() => "NaN".into(),
+        f64::INFINITY => "Infinity".into(),
+        f64::NEG_INFINITY => "-Infinity".into(),
+        number => number.into(),
+    }
+}
+
+impl Json for AnyValue {
+    fn json(&self) -> Value {
+        match &self.value {
+            None => json!({}),
+            Some(any_value::Value::StringValue(text)) => json!({ "stringValue": text }),
+            Some(any_value::Value::BoolValue(yes)) => json!({ "boolValue": yes }),
+            Some(any_value::Value::IntValue(number)) => json!({ "intValue": number.to_string() }),
+            Some(any_value::Value::DoubleValue(number)) => json!({ "doubleValue": double(*number) }),
+            Some(any_value::Value::ArrayValue(array)) => json!({ "arrayValue": { "values": list(&array.values) } }),
+            Some(any_value::Value::KvlistValue(map)) => json!({ "kvlistValue": { "values": list(&map.values) } }),
+            // TraceQL has no bytes.
+            Some(any_value::Value::BytesValue(_)) => json!({}),
+        }
+    }
+}
+
+impl Json for KeyValue {
+    fn json(&self) -> Value {
+        json!({ "key": self.key, "value": self.value.as_ref().map_or_else(|| json!({}), Json::json) })
+    }
+}
+
+impl Json for SearchResponse {
+    fn json(&self) -> Value {
+        json!({
+            "traces": list(&self.traces),
+            "metrics": self.metrics.as_ref().map_or_else(|| json!({}), Json::json),
+        })
+    }
+}
+
+impl Json for TraceSearchMetadata {
+    fn json(&self) -> Value {
+        let stats = self.service_stats.iter().map(|(service, stats)| {
+            let mut counts = json!({ "spanCount": stats.span_count });
+            put(&mut counts, "errorCount", stats.error_count);
+            (service.clone(), counts)
+        });
+        let stats: Map<String, Value> = stats.collect();
+        let mut trace = json!({
+            "traceID": self.trace_id,
+            "rootServiceName": self.root_service_name,
+            "rootTraceName": self.root_trace_name,
+            "startTimeUnixNano": self.start_time_unix_nano.to_string(),
+            "durationMs": self.duration_ms,
+            "spanSets": list(&self.span_sets),
+            "serviceStats": stats,
+        });
+        put(&mut trace, "spanSet", self.span_set.as_ref().map(Json::json));
+        trace
+    }
+}
+
+impl Json for SpanSet {
+    fn json(&self) -> Value {
+        let mut set = json!({ "spans": list(&self.spans), "matched": self.matched });
+        put(&mut set, "attributes", list(&self.attributes));
+        set
+    }
+}
+
+impl Json for Span {
+    fn json(&self) -> Value {
+        let mut span = json!({
+            "spanID": self.span_id,
+            "name": self.name,
+            "startTimeUnixNano": self.start_time_unix_nano.to_string(),
+            "durationNanos": self.duration_nanos.to_string(),
+        });
+        put(&mut span, "attributes", list(&self.attributes));
+        span
+    }
+}
+
+impl Json for SearchMetrics {
+    fn json(&self) -> Value {
+        let mut metrics = json!({});
+        put(&mut metrics, "inspectedTraces", self.inspected_traces);
+        put(&mut metrics, "inspectedBytes", self.inspected_bytes.to_string());
+        put(&mut metrics, "totalBlocks", self.total_blocks);
+        put(&mut metrics, "completedJobs", self.completed_jobs);
+        put(&mut metrics, "totalJobs", self.total_jobs);
+        put(&mut metrics, "totalBlockBytes", self.total_block_bytes.to_string());
+        put(&mut metrics, "inspectedSpans", self.inspected_spans.to_string());
+        metrics
+    }
+}

@@ -1,0 +1,58 @@
+//! Tempo's API, as its clients and Grafana speak it. `docs/tempo.md` says what each endpoint takes and gives.
+//!
+//! A request over HTTP (`params`) or gRPC (`grpc`) becomes a message of tempopb; `search` answers it with another; `respond`
+//! writes that as JSON (`json`) or as protobuf. `trace` is apart: its answers are OTLP as it was stored.
+
+mod error;
+mod json;
+mod params;
+mod respond;
+mod search;
+mod tags_query;
+mod trace;
+mod value;
+
+use axum::{Json, Router, extract::FromRef, routing::get};
+
+use crate::{lookup::Lookup, queries::Queries};
+
+/// The version of Tempo whose API this is. Grafana asks for it to know what it may use.
+const API_VERSION: &str = "3.0.0";
+
+/// Answers what Tempo's clients ask. Cheap to clone.
+#[derive(Clone)]
+pub struct Tempo {
+    /// Traces by id.
+    pub lookup: Lookup,
+    /// Everything else.
+    pub queries: Queries,
+}
+
+impl FromRef<Tempo> for Lookup {
+    fn from_ref(tempo: &Tempo) -> Self {
+        tempo.lookup.clone()
+    }
+}
+
+/// All of it.
+pub fn router(tempo: Tempo) -> Router {
+    Router::new()
+        .route("/api/echo", get(async || "echo"))
+        .route("/ready", get(async || "ready\n"))
+        .route("/api/status/buildinfo", get(build_info))
+        .route("/api/traces/{id}", get(trace::v1))
+        .route("/api/v2/traces/{id}", get(trace::v2))
+        .route("/api/search", get(search::over_http))
+        .with_state(tempo)
+}
+
+async fn build_info() -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "version": API_VERSION,
+        "revision": concat!("clew-", env!("CARGO_PKG_VERSION")),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }))
+}
