@@ -79,7 +79,8 @@ impl Coded {
         }
     }
 
-    fn of_values(rows: impl Iterator<Item = Value>) -> Self {
+    /// Of the values of all rows.
+    pub fn of_values(rows: impl Iterator<Item = Value>) -> Self {
         let mut places: HashMap<Key, u32> = HashMap::new();
         let mut values = Vec::new();
         let code = |value: Value| {

@@ -168,13 +168,8 @@ pub fn cast<T: Array + Clone + 'static>(array: &ArrayRef) -> Option<T> {
     array.as_any().downcast_ref::<T>().cloned()
 }
 
-/// The rows that have a value.
-fn present(array: &dyn Array) -> BooleanBuffer {
-    array.nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |nulls| nulls.inner().clone())
-}
-
 /// A column as a source.
-fn typed(array: &ArrayRef) -> Option<Source> {
+pub fn typed(array: &ArrayRef) -> Option<Source> {
     match array.data_type() {
         DataType::Dictionary(..) => cast(array).map(Source::Strings),
         DataType::Utf8View => cast(array).map(Source::Views),
@@ -268,6 +263,32 @@ fn listed(lists: Option<&ListArray>, key: &str) -> Option<Source> {
         }
     }
     (!found.is_empty()).then_some(Source::Sparse(found, lists.len()))
+}
+
+/// A span attribute that has no column of its own.
+pub struct Listed {
+    pub row: u32,
+    pub key: String,
+    pub value: Value,
+}
+
+/// All span attributes that have no column of their own, in order of their rows; of several with the same key the first.
+pub fn listed_entries(array: Option<ArrayRef>) -> Vec<Listed> {
+    let lists = array.as_ref().and_then(|array| array.as_list_opt::<i32>());
+    let Some((lists, values)) = lists.and_then(|lists| Some((lists, lists.values().as_struct_opt()?))) else {
+        return Vec::new();
+    };
+    let Some(pairs) = Pairs::of(values) else { return Vec::new() };
+    let mut rows = Rows::of(lists);
+    let mut entries: Vec<Listed> = Vec::with_capacity(values.len());
+    for at in 0..values.len() {
+        let (row, key) = (rows.of_entry(at), pairs.keys.value(at));
+        let mut of_row = entries.iter().rev().take_while(|entry| entry.row == row);
+        if !of_row.any(|entry| entry.key == key) {
+            entries.push(Listed { row, key: key.to_owned(), value: pairs.value(at) });
+        }
+    }
+    entries
 }
 
 /// Attributes of what spans have several of, events or links, whose attributes are in the column `at` of their struct.

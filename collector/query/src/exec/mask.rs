@@ -33,7 +33,8 @@ pub struct Kept {
 }
 
 impl Mask {
-    fn of(bits: BooleanBuffer) -> Self {
+    /// The rows whose bits are set.
+    pub fn of(bits: BooleanBuffer) -> Self {
         match bits.count_set_bits() {
             0 => Self::None,
             set if set == bits.len() => Self::All,
@@ -83,21 +84,11 @@ impl Mask {
         }
     }
 
-    /// How many rows, of so many.
-    pub fn count(&self, rows: usize) -> usize {
-        match self {
-            Self::None => 0,
-            Self::All => rows,
-            Self::Some(bits) => bits.count_set_bits(),
-        }
-    }
-
-    /// One bit a row.
-    pub fn bits(&self, rows: usize) -> BooleanBuffer {
-        match self {
-            Self::None => BooleanBuffer::new_unset(rows),
-            Self::All => BooleanBuffer::new_set(rows),
-            Self::Some(bits) => bits.clone(),
+    /// Takes out one row, of so many.
+    pub fn drop_row(&mut self, row: usize, rows: usize) {
+        if self.keeps(row) {
+            let kept = self.rows(rows).filter(|kept| *kept != row).map(|row| row as u32);
+            *self = Self::of(sparse(rows, kept));
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
-//! answers, newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
+//! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
 //! where it can. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
+mod candidates;
 mod coded;
 mod codes;
 mod field;
 mod mask;
+mod metrics;
 mod parallel;
 mod part;
 mod pipeline;
@@ -21,4 +23,5 @@ mod traces;
 
 pub use budget::{Budget, Client, Stopped};
 pub use cache::Cache;
+pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};

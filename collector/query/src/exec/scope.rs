@@ -1,7 +1,7 @@
 //! All that a query looks at: the parts of a snapshot, and what was read of them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -17,8 +17,11 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     cache::Cache,
-    field::{Source, cast, first, sources},
+    coded::Coded,
+    field::{Source, cast, first, needs_trace, sources},
+    mask::Mask,
     part::{Part, traces_of},
+    trace::Trace,
 };
 use crate::traceql::{ast::Field, value::Value};
 
@@ -146,6 +149,60 @@ impl<'a> Scope<'a> {
     /// What a field is in a row; nil when it cannot be read. Blocking.
     pub fn value(&self, field: &Field, part: u32, row: u32) -> Value {
         first(&self.sources(field, part), row as usize)
+    }
+
+    /// A field of a part as small numbers. What needs the whole trace is read trace by trace, of rows in the mask. Blocking.
+    pub fn coded(&self, field: &Field, part: u32, mask: &Mask) -> Coded {
+        let rows = self.parts[part as usize].part.rows;
+        if !needs_trace(field) {
+            return Coded::of(&self.sources(field, part), rows);
+        }
+        let mut values: Vec<Value> = vec![Value::Nil; rows];
+        for id in self.traces_of(part, mask) {
+            let trace = Trace::read(self, id);
+            let here = trace.spans.iter().enumerate().filter(|(_, span)| span.part == part);
+            here.for_each(|(at, span)| values[span.row as usize] = trace.value(field, at as u32));
+        }
+        Coded::of_values(values.into_iter())
+    }
+
+    /// The traces of some rows of a part, each once. Blocking.
+    pub fn traces_of(&self, part: u32, mask: &Mask) -> Vec<[u8; 16]> {
+        let opened = &self.parts[part as usize].part;
+        let column = opened.column(self.cache, core::TRACE_ID).unwrap_or_else(|error| {
+            self.failed(&error);
+            None
+        });
+        let ids = column.as_ref().and_then(|ids| ids.as_fixed_size_binary_opt());
+        let ids = ids.map_or(&[][..], |ids| ids.value_data().as_chunks::<16>().0);
+        let mut traces: Vec<[u8; 16]> = mask.rows(ids.len()).map(|row| ids[row]).collect();
+        traces.dedup();
+        traces.sort_unstable();
+        traces.dedup();
+        traces
+    }
+
+    /// Takes spans out that are counted elsewhere too. Only what may have come over two collectors is compared. Blocking.
+    pub fn drop_repeats(&self, masks: &mut [Option<Mask>]) {
+        let blocks = self.blocks.iter().filter(|(block, _)| block.meta().may_duplicate).map(|(_, parts)| parts);
+        let memory = self.memory.iter().filter(|(memory, _)| memory.may_duplicate()).map(|(_, parts)| parts);
+        for part in blocks.chain(memory).flat_map(Range::clone) {
+            let Some(mask) = masks[part].clone() else { continue };
+            for id in self.traces_of(part as u32, &mask) {
+                let rows = self.find(&id);
+                let trace = Trace::read(self, id);
+                if trace.spans.len() == rows.len() {
+                    continue;
+                }
+                let kept: HashSet<(u32, u32)> = trace.spans.iter().map(|span| (span.part, span.row)).collect();
+                for (part, row) in rows.into_iter().filter(|row| !kept.contains(row)) {
+                    let rows = self.parts[part as usize].part.rows;
+                    if let Some(mask) = &mut masks[part as usize] {
+                        mask.drop_row(row as usize, rows);
+                    }
+                }
+            }
+        }
     }
 
     /// Where a field's values are in a part; nowhere when they cannot be read. Blocking.

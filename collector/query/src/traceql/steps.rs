@@ -1,7 +1,5 @@
 //! The points in time at which series have values.
 
-use std::ops::RangeInclusive;
-
 /// The points in time of an answer. A point at `t` counts the spans that start after `t - step` and not after `t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
@@ -38,6 +36,18 @@ impl Steps {
         self.step_ns as f64 / 1e9
     }
 
+    /// The first and the last time that a point counts.
+    #[must_use]
+    pub fn counted_ns(&self) -> (u64, u64) {
+        (self.first_ns.saturating_sub(self.step_ns) + 1, self.last_ns)
+    }
+
+    /// Nanoseconds from point to point.
+    #[must_use]
+    pub fn step_ns(&self) -> u64 {
+        self.step_ns
+    }
+
     /// How many points there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -47,9 +57,9 @@ impl Steps {
     /// The point that counts what happens at this time, if one does.
     #[must_use]
     pub fn of(&self, time_ns: u64) -> Option<usize> {
-        let counted: RangeInclusive<u64> = self.first_ns.saturating_sub(self.step_ns) + 1..=self.last_ns;
+        let (first, last) = self.counted_ns();
         let after_first = time_ns.saturating_sub(self.first_ns).div_ceil(self.step_ns);
-        counted.contains(&time_ns).then(|| usize::try_from(after_first).unwrap_or(usize::MAX))
+        (first..=last).contains(&time_ns).then(|| usize::try_from(after_first).unwrap_or(usize::MAX))
     }
 }
 

@@ -1,0 +1,358 @@
+//! `compare`: in what selected spans differ from the others.
+//!
+//! Spans are counted twice: first how many have each value, in all; then, of the values that are shown, how many at each
+//! step. So what is kept of values that only one span has is small.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
+
+use arrow_array::{cast::AsArray, types::TimestampNanosecondType};
+use clew_storage::{
+    block::BlockError,
+    schema::{self, core},
+};
+use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
+use prost::Message;
+
+use super::{
+    super::{
+        Budget, Stopped,
+        coded::{Coded, Key},
+        field::{Listed, listed_entries, sparse, typed},
+        mask::{Mask, Masks, evaluate},
+        parallel,
+        scope::Scope,
+        trace::Trace,
+    },
+    MetricsOptions,
+    counted::Counted,
+    sorted,
+};
+use crate::traceql::{
+    ast::{Comparison, Expr, Field, Intrinsic, Scope as Of},
+    series::TimeSeries,
+    value::Value,
+};
+
+/// How many values of an attribute are shown when the query does not say.
+const DEFAULT_TOP_N: u32 = 10;
+
+/// What is compared besides the attributes of span and resource.
+const COMPARED: [Intrinsic; 6] = [
+    Intrinsic::Name,
+    Intrinsic::Kind,
+    Intrinsic::Status,
+    Intrinsic::StatusMessage,
+    Intrinsic::RootName,
+    Intrinsic::RootService,
+];
+
+const GROUPS: [&str; 2] = ["baseline", "selection"];
+
+/// Past so many values of a field those are forgotten that were seen least: they are not among the most frequent (Misra and
+/// Gries, "Finding repeated elements").
+const MAX_VALUES: usize = 1 << 17;
+
+/// For each field, for each of its values, how many spans: those of the baseline at each step, then those of the selection.
+type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
+
+/// Which values of which fields are counted.
+type Shown = BTreeMap<Field, HashSet<Key>>;
+
+/// A series for each field, group and value: how many spans have it. With them, for each field and group, how many have any
+/// value, and an error for each field of which values are left out. Blocking.
+pub fn compare(
+    scope: &Scope<'_>,
+    counted: &Counted,
+    comparison: &Comparison,
+    options: MetricsOptions,
+    budget: &Budget,
+) -> Result<Vec<TimeSeries>, Stopped> {
+    let run = Compare { scope, counted, comparison, options, budget };
+    let totals = run.count(None)?;
+    let top_n = usize::try_from(comparison.top_n.unwrap_or(DEFAULT_TOP_N)).unwrap_or(usize::MAX);
+    let mut shown = Shown::new();
+    let mut cut: HashSet<Field> = HashSet::new();
+    for (field, values) in &totals {
+        for group in 0..2 {
+            if values.iter().filter(|(key, counts)| **key != any() && counts[group] > 0).count() > top_n {
+                cut.insert(field.clone());
+            }
+            let most = most_frequent(values, |counts| counts[group], top_n);
+            shown.entry(field.clone()).or_default().extend(most.into_iter().cloned());
+        }
+    }
+    let counts = run.count(Some(&shown))?;
+    let series = counts.iter().flat_map(|(field, values)| run.series(field, values, cut.contains(field), top_n));
+    Ok(sorted(series.collect()))
+}
+
+/// The values that most spans have; of those that are equally frequent the lower ones, so that answers are the same each time.
+fn most_frequent(values: &HashMap<Key, Vec<u32>>, of: impl Fn(&[u32]) -> u32, top_n: usize) -> Vec<&Key> {
+    let mut present: Vec<(&Key, u32)> = values.iter().map(|(key, counts)| (key, of(counts))).collect();
+    present.retain(|(key, count)| **key != any() && *count > 0);
+    if present.len() > top_n {
+        // Texts are made for the most frequent only.
+        present.sort_unstable_by_key(|(_, count)| Reverse(*count));
+        let least = present.get(top_n.saturating_sub(1)).map_or(0, |(_, count)| *count);
+        present.retain(|(_, count)| *count >= least);
+    }
+    present.sort_by_cached_key(|(key, count)| (Reverse(*count), format!("{:?}", key.0)));
+    present.truncate(top_n);
+    present.into_iter().map(|(key, _)| key).collect()
+}
+
+struct Compare<'a> {
+    scope: &'a Scope<'a>,
+    counted: &'a Counted,
+    comparison: &'a Comparison,
+    options: MetricsOptions,
+    budget: &'a Budget,
+}
+
+/// A key under which the spans that have any value are counted.
+fn any() -> Key {
+    Key(Value::Nil)
+}
+
+impl Compare<'_> {
+    fn series(&self, field: &Field, values: &HashMap<Key, Vec<u32>>, cut: bool, top_n: usize) -> Vec<TimeSeries> {
+        let steps = self.options.steps.count();
+        let label = |meta: &str, name: &str, value: &Value, values| TimeSeries {
+            labels: vec![(meta.to_owned(), Value::String(name.to_owned())), (field.to_string(), value.clone())],
+            values,
+        };
+        let of = |key: &Key, group: usize| {
+            let counts = values.get(key).map(|counts| &counts[group * steps..][..steps]);
+            counts.map_or_else(Vec::new, |counts| counts.iter().map(|count| Some(f64::from(*count))).collect())
+        };
+        let mut series = Vec::new();
+        for (group, name) in GROUPS.into_iter().enumerate() {
+            let total = |counts: &[u32]| counts[group * steps..][..steps].iter().sum();
+            let present = most_frequent(values, total, top_n);
+            if values.get(&any()).is_none_or(|counts| total(counts) == 0) {
+                continue;
+            }
+            series.push(label("__meta_type", &format!("{name}_total"), &Value::Nil, of(&any(), group)));
+            series.extend(present.into_iter().map(|key| label("__meta_type", name, &key.0, of(key, group))));
+        }
+        if cut {
+            series.push(label("__meta_error", "__too_many_values__", &Value::Nil, vec![None; steps]));
+        }
+        series
+    }
+
+    /// Counts for each value the spans that have it, in all; or of `shown` those at each step. Under [`any`] those that have
+    /// any value.
+    fn count(&self, shown: Option<&Shown>) -> Result<Counts, Stopped> {
+        let steps = if shown.is_some() { self.options.steps.count() } else { 1 };
+        let begin = || Tally { shown, steps, counts: Counts::new() };
+        let states = parallel::fold(0..self.scope.parts.len(), begin, |tally, part| {
+            let Some(mask) = &self.counted.masks[part] else { return Ok(()) };
+            self.budget.check()?;
+            self.part(part as u32, mask, tally).unwrap_or_else(|error| self.scope.failed(&error));
+            Ok::<_, Stopped>(())
+        })?;
+        let mut states = states.into_iter().map(|tally| tally.counts);
+        let mut all = states.next().unwrap_or_default();
+        for (field, values) in states.flatten() {
+            let of_field = all.entry(field).or_default();
+            values.into_iter().for_each(|(key, counts)| add(of_field, key, &counts));
+        }
+        Ok(all)
+    }
+
+    /// Counts the values of the spans of a part.
+    fn part(&self, part: u32, mask: &Mask, tally: &mut Tally<'_>) -> Result<(), BlockError> {
+        let opened = &self.scope.parts[part as usize].part;
+        let cache = self.scope.cache;
+        let Some(starts) = opened.column(cache, core::START_TIME)? else { return Ok(()) };
+        let Some(starts) = starts.as_primitive_opt::<TimestampNanosecondType>() else { return Ok(()) };
+        let selected = self.selected(part, mask, starts.values())?;
+        // For each row that counts, the place of its group and step.
+        let place = |row: usize| {
+            let step = self.options.steps.of(starts.value(row) as u64)?;
+            let step = if tally.steps == 1 { 0 } else { step };
+            Some((row as u32, (usize::from(selected.keeps(row)) * tally.steps + step) as u32))
+        };
+        let rows: Vec<(u32, u32)> = mask.rows(opened.rows).filter_map(place).collect();
+        for intrinsic in COMPARED {
+            let field = Field::Intrinsic(intrinsic);
+            tally.coded(&field, &self.scope.coded(&field, part, mask), &rows);
+        }
+        for (key, _, column) in schema::attributes(&opened.schema) {
+            let field = Field::attribute(Of::Span, key);
+            if tally.wants(&field)
+                && let Some(source) = opened.column(cache, column)?.as_ref().and_then(typed)
+            {
+                tally.coded(&field, &Coded::of(&[source], opened.rows), &rows);
+            }
+        }
+        let (codes, resources) = opened.resources(cache)?;
+        let resources: Vec<Vec<KeyValue>> = resources
+            .into_iter()
+            .map(|resource| resource.and_then(|resource| Resource::decode(resource.message?).ok()))
+            .map(|resource| resource.map(|resource| resource.attributes).unwrap_or_default())
+            .collect();
+        let mut keys: Vec<&str> = resources.iter().flatten().map(|pair| &*pair.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut coded = Coded { codes: codes.codes.clone(), values: Vec::new() };
+        for key in keys {
+            let value = |pairs: &Vec<KeyValue>| {
+                let pair = pairs.iter().find(|pair| pair.key == key);
+                pair.and_then(|pair| pair.value.as_ref()).map_or(Value::Nil, Value::from)
+            };
+            coded.values = resources.iter().map(value).collect();
+            tally.coded(&Field::attribute(Of::Resource, key), &coded, &rows);
+        }
+        let mut of_row = rows.iter().peekable();
+        for Listed { row, key, value } in listed_entries(opened.column(cache, core::ATTRIBUTES)?) {
+            while of_row.next_if(|(other, _)| *other < row).is_some() {}
+            if let Some((_, place)) = of_row.peek().filter(|(other, _)| *other == row) {
+                let mut counts = vec![0; 2 * tally.steps];
+                counts[*place as usize] = 1;
+                tally.add(&Field::attribute(Of::Span, key), &value, &counts);
+            }
+        }
+        tally.forget();
+        Ok(())
+    }
+
+    /// The rows that are selected.
+    fn selected(&self, part: u32, mask: &Mask, starts: &[i64]) -> Result<Mask, BlockError> {
+        let rows = self.scope.parts[part as usize].part.rows;
+        let selected = match &self.comparison.selection {
+            None => Mask::All,
+            Some(filter) => self.kept(part, mask, filter)?,
+        };
+        Ok(match self.comparison.window_ns {
+            None => selected,
+            Some((from, until)) => {
+                let within = selected.rows(rows).filter(|row| (from..until).contains(&starts[*row]));
+                Mask::of(sparse(rows, within.map(|row| row as u32)))
+            }
+        })
+    }
+
+    fn kept(&self, part: u32, mask: &Mask, filter: &Expr) -> Result<Mask, BlockError> {
+        let opened = &self.scope.parts[part as usize].part;
+        let kept = Masks { part: opened, cache: self.scope.cache }.kept(filter)?;
+        if kept.exact {
+            return Ok(kept.mask);
+        }
+        let mut rows = Vec::new();
+        for id in self.scope.traces_of(part, mask) {
+            let trace = Trace::read(self.scope, id);
+            let here = trace.spans.iter().enumerate().filter(|(_, span)| span.part == part);
+            let holds = |at: &usize| evaluate(filter, &|field| trace.value(field, *at as u32)).is_true();
+            rows.extend(here.filter(|(at, _)| holds(at)).map(|(_, span)| span.row));
+        }
+        Ok(Mask::of(sparse(opened.rows, rows.into_iter())))
+    }
+}
+
+/// What one thread counts.
+struct Tally<'a> {
+    shown: Option<&'a Shown>,
+    steps: usize,
+    counts: Counts,
+}
+
+impl Tally<'_> {
+    /// Whether a field is counted.
+    fn wants(&self, field: &Field) -> bool {
+        self.shown.is_none_or(|shown| shown.contains_key(field))
+    }
+
+    /// Adds a column. `rows` are those that count, and the place of each among the counts.
+    fn coded(&mut self, field: &Field, coded: &Coded, rows: &[(u32, u32)]) {
+        if !self.wants(field) {
+            return;
+        }
+        let places = 2 * self.steps;
+        // Many values at many steps: few of those are shown.
+        let shown = self.shown.and_then(|shown| shown.get(field));
+        // The first two are for what does not count, and for what counts and is not shown.
+        let mut slots = vec![0u32; coded.values.len()];
+        let mut next = 2;
+        for (slot, value) in slots.iter_mut().zip(&coded.values) {
+            let single = !matches!(value, Value::Array(_));
+            if single && !counts_in(field, value) {
+                continue;
+            }
+            if single && shown.is_some_and(|shown| !shown.contains(&Key(value.clone()))) {
+                *slot = 1;
+                continue;
+            }
+            *slot = next;
+            next += 1;
+        }
+        let mut counts = vec![0u32; next as usize * places];
+        for (row, place) in rows {
+            let slot = slots[coded.codes[*row as usize] as usize];
+            counts[slot as usize * places + *place as usize] += 1;
+        }
+        for (slot, value) in slots.iter().zip(&coded.values).filter(|(slot, _)| **slot > 1) {
+            self.add(field, value, &counts[*slot as usize * places..][..places]);
+        }
+        let others = &counts[places..2 * places];
+        if others.iter().any(|count| *count > 0) {
+            add(self.counts.entry(field.clone()).or_default(), any(), others);
+        }
+    }
+
+    /// Adds spans that have a value.
+    fn add(&mut self, field: &Field, value: &Value, counts: &[u32]) {
+        if counts.iter().all(|count| *count == 0) || !self.wants(field) {
+            return;
+        }
+        let shown = self.shown.and_then(|shown| shown.get(field));
+        for value in value.elements() {
+            match value {
+                Value::Opaque => continue,
+                Value::String(text) if text.is_empty() && *field == Field::Intrinsic(Intrinsic::StatusMessage) => {
+                    continue;
+                }
+                _ => {}
+            }
+            let of_field = self.counts.entry(field.clone()).or_default();
+            add(of_field, any(), counts);
+            let key = Key(value.clone());
+            if shown.is_none_or(|shown| shown.contains(&key)) {
+                add(of_field, key, counts);
+            }
+        }
+    }
+
+    /// Forgets rare values where there are too many.
+    fn forget(&mut self) {
+        for values in self.counts.values_mut() {
+            let mut least = 1;
+            while values.len() > MAX_VALUES {
+                values.retain(|_, counts| counts.iter().sum::<u32>() > least);
+                least *= 2;
+            }
+        }
+    }
+}
+
+/// Whether a value that is no array counts.
+fn counts_in(field: &Field, value: &Value) -> bool {
+    match value {
+        Value::Nil | Value::Opaque => false,
+        // Nobody wrote it.
+        Value::String(text) => !text.is_empty() || *field != Field::Intrinsic(Intrinsic::StatusMessage),
+        _ => true,
+    }
+}
+
+/// Adds to what was counted of a value.
+fn add(values: &mut HashMap<Key, Vec<u32>>, key: Key, counts: &[u32]) {
+    match values.get_mut(&key) {
+        Some(before) => before.iter_mut().zip(counts).for_each(|(count, more)| *count += more),
+        None => drop(values.insert(key, counts.to_vec())),
+    }
+}
