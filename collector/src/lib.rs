@@ -165,8 +165,7 @@ pub struct Collector {
     receiver: Receiver,
     packed: BoxFuture<'static, ()>,
     intake: Intake,
-    lookup: Lookup,
-    queries: Queries,
+    tempo: Tempo,
 }
 
 impl Collector {
@@ -252,7 +251,16 @@ impl Collector {
             world,
             metrics: metrics.query.clone(),
         };
-        Ok(Self { options, metrics, registry, storage, receiver, packed: Box::pin(packed), intake, lookup, queries })
+        Ok(Self {
+            options,
+            metrics,
+            registry,
+            storage,
+            receiver,
+            packed: Box::pin(packed),
+            intake,
+            tempo: Tempo { lookup, queries },
+        })
     }
 
     /// What the gRPC port serves.
@@ -261,7 +269,8 @@ impl Collector {
         let max_message = self.options.max_batch_bytes() + (16 << 20);
         let (_reporter, health) = tonic_health::server::health_reporter();
         let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
-            .add_service(QueryServer::new(Query(self.lookup.clone())))
+            .add_service(QueryServer::new(Query(self.tempo.lookup.clone())))
+            .add_service(tempo::service(self.tempo.clone()))
             .add_service(health);
         let descriptors = || {
             tonic_reflection::server::Builder::configure()
@@ -299,8 +308,8 @@ impl Collector {
         };
         serve(grpc_port, grpc_router);
         serve(http_port, http::router(self.receiver));
-        let tempo = tempo::router(Tempo { lookup: self.lookup, queries: self.queries });
-        serve(web, Router::new().nest("/tempo", tempo.clone()));
+        let tempo = tempo::router(self.tempo.clone());
+        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()));
         serve(tempo_port, tempo);
         ready();
 

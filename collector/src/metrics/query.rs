@@ -17,6 +17,8 @@ use prometheus_client::{
 pub enum QueryKind {
     /// Traces.
     Search,
+    /// Time series.
+    Metrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +36,7 @@ impl QueryKind {
     fn name(self) -> &'static str {
         match self {
             Self::Search => "search",
+            Self::Metrics => "metrics",
         }
     }
 }

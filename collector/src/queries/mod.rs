@@ -12,16 +12,19 @@ use std::{
 
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
-    exec::{self, Budget, Cache, SearchOptions, Searched},
+    exec::{self, Budget, Cache, Measured, MetricsOptions, SearchOptions, Searched},
     traceql::{
         self,
-        ast::{Body, Pipeline},
+        ast::{Body, Literal, MetricsExpr, Pipeline, Query},
     },
 };
 use clew_storage::{Snapshot, Storage};
 
 pub use self::{error::QueryError, places::Places};
 use crate::metrics::{QueryKind, QueryMetrics};
+
+/// Exemplars of an answer at most.
+pub const MAX_EXEMPLARS: usize = 1_000;
 
 /// Answers queries. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +70,16 @@ impl Answer for Searched {
     }
 }
 
+impl Answer for Measured {
+    fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    fn inspected_spans(&self) -> u64 {
+        self.inspected_spans
+    }
+}
+
 impl Queries {
     /// Finds traces.
     ///
@@ -80,6 +93,24 @@ impl Queries {
     ) -> Result<Asked<Searched>, QueryError> {
         self.run(tenant, QueryKind::Search, move |snapshot, cache, budget| {
             Ok(exec::search(snapshot, cache, &spans(&query)?, options, budget)?)
+        })
+        .await
+    }
+
+    /// Computes time series. The query's hint `exemplars` counts more than the options.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metrics(
+        &self,
+        tenant: &Tenant,
+        query: String,
+        options: MetricsOptions,
+    ) -> Result<Asked<Measured>, QueryError> {
+        self.run(tenant, QueryKind::Metrics, move |snapshot, cache, budget| {
+            let query = parse(&query)?;
+            let exemplars = exemplars(&query, options.exemplars);
+            Ok(exec::metrics(snapshot, cache, &series(query)?, MetricsOptions { exemplars, ..options }, budget)?)
         })
         .await
     }
@@ -123,13 +154,38 @@ impl Queries {
     }
 }
 
-/// Reads a query for spans.
+fn parse(text: &str) -> Result<Query, QueryError> {
+    traceql::parse(text).map_err(|error| QueryError::Invalid(error.to_string()))
+}
+
+/// A query for spans.
 fn spans(text: &str) -> Result<Pipeline, QueryError> {
-    match traceql::parse(text).map_err(|error| QueryError::Invalid(error.to_string()))?.body {
+    match parse(text)?.body {
         Body::Spans(pipeline) => Ok(pipeline),
         Body::Metrics(_) => Err(QueryError::Invalid(
             "this query computes time series, and here traces are searched; ask for it at /api/metrics/query_range"
                 .to_owned(),
         )),
+    }
+}
+
+/// A query for time series.
+fn series(query: Query) -> Result<MetricsExpr, QueryError> {
+    match query.body {
+        Body::Metrics(expr) => Ok(expr),
+        Body::Spans(_) => Err(QueryError::Invalid(
+            "this query finds traces, and here time series are computed; add a function such as `| rate()`, or ask for \
+             it at /api/search"
+                .to_owned(),
+        )),
+    }
+}
+
+/// How many exemplars a query wants, where `said` was said besides it.
+fn exemplars(query: &Query, said: usize) -> usize {
+    match query.hint("exemplars") {
+        Some(Literal::Bool(false)) => 0,
+        Some(Literal::Int(wanted)) => usize::try_from(*wanted).unwrap_or(0).min(MAX_EXEMPLARS),
+        _ => said,
     }
 }

@@ -20,6 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Places {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    wait: Duration,
 }
 
 impl Places {
@@ -31,6 +32,7 @@ impl Places {
         Self {
             running: Arc::new(Semaphore::new(running.min(processors.max(2)))),
             waiting: Arc::new(Semaphore::new(waiting)),
+            wait: WAIT,
         }
     }
 
@@ -44,7 +46,7 @@ impl Places {
             return Ok(place);
         }
         let _waits = self.waiting.try_acquire().map_err(|_| refused.clone())?;
-        match timeout(WAIT, self.running.clone().acquire_owned()).await {
+        match timeout(self.wait, self.running.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(refused),
         }
@@ -55,9 +57,9 @@ impl Places {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_finds_no_place_waits_a_moment_and_only_some_do() {
-        let places = Places::new(1, 1);
+        let places = Places { wait: Duration::from_millis(50), ..Places::new(1, 1) };
         let first = places.take().await.unwrap();
         let waiter = tokio::spawn({
             let places = places.clone();

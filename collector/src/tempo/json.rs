@@ -3,7 +3,10 @@
 
 use clew_proto::{
     opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value},
-    tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata},
+    tempopb::{
+        Exemplar, InstantSeries, PartialStatus, QueryInstantResponse, QueryRangeResponse, Sample, SearchMetrics,
+        SearchResponse, Span, SpanSet, TimeSeries, TraceSearchMetadata,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -114,6 +117,62 @@ impl Json for Span {
         });
         put(&mut span, "attributes", list(&self.attributes));
         span
+    }
+}
+
+impl Json for QueryRangeResponse {
+    fn json(&self) -> Value {
+        metrics_response(list(&self.series), self.metrics.as_ref(), self.status(), &self.message)
+    }
+}
+
+impl Json for QueryInstantResponse {
+    fn json(&self) -> Value {
+        metrics_response(list(&self.series), self.metrics.as_ref(), self.status(), &self.message)
+    }
+}
+
+fn metrics_response(series: Value, metrics: Option<&SearchMetrics>, status: PartialStatus, message: &str) -> Value {
+    let mut response = json!({ "series": series, "metrics": metrics.map_or_else(|| json!({}), Json::json) });
+    // Old clients know neither.
+    if status == PartialStatus::Partial {
+        put(&mut response, "status", status.as_str_name());
+        put(&mut response, "message", message);
+    }
+    response
+}
+
+impl Json for TimeSeries {
+    fn json(&self) -> Value {
+        let mut series = json!({
+            "labels": list(&self.labels),
+            "samples": list(&self.samples),
+            "promLabels": self.prom_labels,
+        });
+        put(&mut series, "exemplars", list(&self.exemplars));
+        series
+    }
+}
+
+impl Json for InstantSeries {
+    fn json(&self) -> Value {
+        json!({ "labels": list(&self.labels), "value": double(self.value), "promLabels": self.prom_labels })
+    }
+}
+
+impl Json for Sample {
+    fn json(&self) -> Value {
+        json!({ "timestampMs": self.timestamp_ms.to_string(), "value": double(self.value) })
+    }
+}
+
+impl Json for Exemplar {
+    fn json(&self) -> Value {
+        json!({
+            "labels": list(&self.labels),
+            "value": double(self.value),
+            "timestampMs": self.timestamp_ms.to_string(),
+        })
     }
 }
 

@@ -3,14 +3,19 @@
 //! A request over HTTP (`params`) or gRPC (`grpc`) becomes a message of tempopb; `search` answers it with another; `respond`
 //! writes that as JSON (`json`) or as protobuf. `trace` is apart: its answers are OTLP as it was stored.
 
+mod bounds;
 mod error;
+mod grpc;
 mod json;
+mod metrics;
 mod params;
 mod respond;
 mod search;
 mod tags_query;
 mod trace;
 mod value;
+
+pub use grpc::service;
 
 use axum::{Json, Router, extract::FromRef, routing::get};
 
@@ -43,7 +48,15 @@ pub fn router(tempo: Tempo) -> Router {
         .route("/api/traces/{id}", get(trace::v1))
         .route("/api/v2/traces/{id}", get(trace::v2))
         .route("/api/search", get(search::over_http))
-        .with_state(tempo)
+        .route("/api/metrics/query_range", get(metrics::range_over_http))
+        .route("/api/metrics/query", get(metrics::instant_over_http))
+        .with_state(tempo.clone())
+        .merge(streaming(tempo))
+}
+
+/// What Grafana streams from: the same address as the rest, without the path.
+pub fn streaming(tempo: Tempo) -> Router {
+    Router::new().route_service(grpc::PATH, service(tempo))
 }
 
 async fn build_info() -> Json<serde_json::Value> {

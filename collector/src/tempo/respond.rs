@@ -1,6 +1,7 @@
 //! Answers over HTTP: JSON, or protobuf for who asks for it.
 
 use axum::response::{IntoResponse, Response};
+use clew_proto::tempopb::SearchMetrics;
 use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
@@ -8,6 +9,7 @@ use http::{
 use prost::Message;
 
 use super::json::Json;
+use crate::queries::{Answer, Asked};
 
 /// Why something may be missing from an answer, in a header of the answer and in gRPC's response metadata.
 pub const PARTIAL: &str = "x-clew-partial";
@@ -36,6 +38,17 @@ impl<M: Message + Json> Reply<M> {
             response.headers_mut().insert(PARTIAL, why);
         }
         response
+    }
+}
+
+/// What an answer took. The whole of it is one job, and it is done.
+pub fn took<T: Answer>(asked: &Asked<T>) -> SearchMetrics {
+    SearchMetrics {
+        total_blocks: asked.blocks as u32,
+        completed_jobs: 1,
+        total_jobs: 1,
+        inspected_spans: asked.answer.inspected_spans(),
+        ..SearchMetrics::default()
     }
 }
 

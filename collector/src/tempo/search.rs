@@ -5,14 +5,20 @@ use axum::{
     response::Response,
 };
 use clew_common::ids::Tenant;
-use clew_proto::tempopb::{
-    SearchMetrics, SearchRequest, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata,
-};
-use clew_query::exec::{Found, FoundSet, FoundSpan, Range, SearchOptions};
+use clew_proto::tempopb::{SearchRequest, SearchResponse, ServiceStats, Span, SpanSet, TraceSearchMetadata};
+use clew_query::exec::{Found, FoundSet, FoundSpan, SearchOptions};
 use http::HeaderMap;
 
-use super::{Tempo, error::Refused, params::Params, respond::Reply, tags_query, value::key_value};
-use crate::queries::{Answer, Asked};
+use super::{
+    Tempo,
+    bounds::{range, within},
+    error::Refused,
+    params::Params,
+    respond::{Reply, took},
+    tags_query,
+    value::key_value,
+};
+use crate::queries::Asked;
 
 /// Traces that an answer has when nothing is said.
 const DEFAULT_TRACES: u32 = 20;
@@ -71,42 +77,10 @@ impl Tempo {
             spans: within("spss", request.spans_per_span_set, DEFAULT_SPANS, MAX_SPANS)?,
         };
         let asked = self.queries.search(tenant, query, options).await?;
-        let metrics = Some(metrics(&asked));
+        let metrics = Some(took(&asked));
         let Asked { answer, .. } = asked;
         let traces = answer.traces.into_iter().map(trace).collect();
         Ok(Reply { message: SearchResponse { traces, metrics }, missing: answer.missing })
-    }
-}
-
-/// A number that a request may say: 0 is what is usual.
-pub fn within(name: &str, said: u32, usual: u32, most: u32) -> Result<usize, Refused> {
-    match said {
-        0 => Ok(usual as usize),
-        _ if said > most => Err(Refused::invalid(format!("{name} is {said}; expected {most} at most"))),
-        _ => Ok(said as usize),
-    }
-}
-
-/// The range from the start of the first second to the end of the last. 0: open on that side.
-pub fn range(start_s: u32, end_s: u32) -> Result<Range, Refused> {
-    if end_s != 0 && end_s < start_s {
-        return Err(Refused::invalid(format!("start is {start_s} and end is {end_s}: the end is before the start")));
-    }
-    let ns = |seconds: i64| seconds * 1_000_000_000;
-    Ok(Range {
-        start: if start_s == 0 { Range::ALL.start } else { ns(start_s.into()) },
-        end: if end_s == 0 { Range::ALL.end } else { ns(i64::from(end_s) + 1) },
-    })
-}
-
-/// What an answer took. The whole of it is one job, and it is done.
-pub fn metrics<T: Answer>(asked: &Asked<T>) -> SearchMetrics {
-    SearchMetrics {
-        total_blocks: asked.blocks as u32,
-        completed_jobs: 1,
-        total_jobs: 1,
-        inspected_spans: asked.answer.inspected_spans(),
-        ..SearchMetrics::default()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use clew_query::traceql::ast::{Field, Intrinsic, Literal, Scope};
 
+const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
+
 /// The TraceQL for tags and bounds of the trace's duration in nanoseconds. A span has to have all tags; text that contains
 /// a tag's value is enough, in letters of either case.
 pub fn traceql<'a>(
@@ -9,7 +11,8 @@ pub fn traceql<'a>(
     min_ns: Option<u64>,
     max_ns: Option<u64>,
 ) -> String {
-    let mut conditions: Vec<String> = tags.into_iter().map(|(name, value)| condition(name, value)).collect();
+    let named = tags.into_iter().filter(|(name, _)| !name.is_empty());
+    let mut conditions: Vec<String> = named.map(|(name, value)| condition(name, value)).collect();
     let bound = |op: &str, ns: u64| {
         let duration = Literal::Duration(i64::try_from(ns).unwrap_or(i64::MAX));
         format!("{} {op} {duration}", Intrinsic::TraceDuration)
@@ -20,14 +23,15 @@ pub fn traceql<'a>(
 }
 
 fn condition(name: &str, value: &str) -> String {
-    let field = field(name);
-    match (&field, value) {
-        (Field::Intrinsic(Intrinsic::Status), "ok" | "error" | "unset") => return format!("{field} = {value}"),
-        (Field::Intrinsic(Intrinsic::Kind), "server" | "client" | "internal" | "producer" | "consumer") => {
-            return format!("{field} = {value}");
+    let field = match field(name) {
+        status @ Field::Intrinsic(Intrinsic::Status) if ["ok", "error", "unset"].contains(&value) => {
+            return format!("{status} = {value}");
         }
-        _ => {}
-    }
+        kind @ Field::Intrinsic(Intrinsic::Kind) if KINDS.contains(&value) => return format!("{kind} = {value}"),
+        // Spans may have an attribute of that name too.
+        Field::Intrinsic(Intrinsic::Status | Intrinsic::Kind) => Field::attribute(Scope::Any, name),
+        field => field,
+    };
     let pattern = Literal::String(format!("(?is).*{}.*", escaped(value)));
     let text = format!("{field} =~ {pattern}");
     let literal = match value {
@@ -114,7 +118,7 @@ mod tests {
         let text = r#" a=b  c="d e" f g="h \"i\"" =x k=""#;
         let pairs = [pair("a", "b"), pair("c", "d e"), pair("f", ""), pair("g", "h \"i\""), pair("k", "")];
         assert_eq!(logfmt(text), pairs);
-        assert_eq!(logfmt("\"=\"=\"\\"), [pair("\"", "=")].map(|_| pair("\"", "\"=\"\\")));
+        assert_eq!(logfmt("\"=\"=\"\\"), [pair("\"", "="), pair("\\", "")]);
         assert!(logfmt("  = ").is_empty());
     }
 

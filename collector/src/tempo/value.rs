@@ -8,6 +8,11 @@ pub fn key_value(key: &str, value: &Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(any(value)) }
 }
 
+/// A name and a text.
+pub fn key_text(key: &str, text: String) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(any_value::Value::StringValue(text)) }) }
+}
+
 /// A value. What OTLP has no type for is its text, as in queries; bytes and maps are left empty.
 fn any(value: &Value) -> AnyValue {
     let value = match value {
