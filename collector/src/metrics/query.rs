@@ -19,6 +19,10 @@ pub enum QueryKind {
     Search,
     /// Time series.
     Metrics,
+    /// What attributes are called.
+    TagNames,
+    /// Their values.
+    TagValues,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +41,8 @@ impl QueryKind {
         match self {
             Self::Search => "search",
             Self::Metrics => "metrics",
+            Self::TagNames => "tag_names",
+            Self::TagValues => "tag_values",
         }
     }
 }

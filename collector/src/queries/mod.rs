@@ -1,8 +1,9 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
-//! `places` says who may run, `error` why there is no answer. The work itself is `clew_query::exec`.
+//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end. The work itself is `clew_query::exec`.
 
 mod error;
+mod filter;
 mod places;
 
 use std::{
@@ -12,10 +13,12 @@ use std::{
 
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
-    exec::{self, Budget, Cache, Measured, MetricsOptions, SearchOptions, Searched},
+    exec::{
+        self, Budget, Cache, Measured, MetricsOptions, SearchOptions, Searched, TagOptions, TagScope, TagValues, Tags,
+    },
     traceql::{
         self,
-        ast::{Body, Literal, MetricsExpr, Pipeline, Query},
+        ast::{Body, Field, Literal, MetricsExpr, Pipeline, Query},
     },
 };
 use clew_storage::{Snapshot, Storage};
@@ -60,25 +63,21 @@ pub trait Answer {
     fn inspected_spans(&self) -> u64;
 }
 
-impl Answer for Searched {
-    fn missing(&self) -> &[String] {
-        &self.missing
-    }
+macro_rules! answers {
+    ($($answer:ty),*) => {$(
+        impl Answer for $answer {
+            fn missing(&self) -> &[String] {
+                &self.missing
+            }
 
-    fn inspected_spans(&self) -> u64 {
-        self.inspected_spans
-    }
+            fn inspected_spans(&self) -> u64 {
+                self.inspected_spans
+            }
+        }
+    )*};
 }
 
-impl Answer for Measured {
-    fn missing(&self) -> &[String] {
-        &self.missing
-    }
-
-    fn inspected_spans(&self) -> u64 {
-        self.inspected_spans
-    }
-}
+answers!(Searched, Measured, Tags, TagValues);
 
 impl Queries {
     /// Finds traces.
@@ -111,6 +110,44 @@ impl Queries {
             let query = parse(&query)?;
             let exemplars = exemplars(&query, options.exemplars);
             Ok(exec::metrics(snapshot, cache, &series(query)?, MetricsOptions { exemplars, ..options }, budget)?)
+        })
+        .await
+    }
+
+    /// Lists what attributes of the spans that a filter finds are called. Of the filter counts what can be read; empty, it finds
+    /// all spans.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn tag_names(
+        &self,
+        tenant: &Tenant,
+        scope: Option<TagScope>,
+        filter: String,
+        options: TagOptions,
+    ) -> Result<Asked<Tags>, QueryError> {
+        self.run(tenant, QueryKind::TagNames, move |snapshot, cache, budget| {
+            let filter = filter::readable(&filter);
+            Ok(exec::tag_names(snapshot, cache, scope, filter.as_ref(), options, budget)?)
+        })
+        .await
+    }
+
+    /// Lists the values that a field has in the spans that a filter finds. Of the filter counts what can be read; empty, it
+    /// finds all spans.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn tag_values(
+        &self,
+        tenant: &Tenant,
+        field: Field,
+        filter: String,
+        options: TagOptions,
+    ) -> Result<Asked<TagValues>, QueryError> {
+        self.run(tenant, QueryKind::TagValues, move |snapshot, cache, budget| {
+            let filter = filter::readable(&filter);
+            Ok(exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)?)
         })
         .await
     }

@@ -86,30 +86,34 @@ impl StreamingQuerier for Tempo {
 
     async fn search_tags(
         &self,
-        _request: Request<SearchTagsRequest>,
+        request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsStream>, Status> {
-        Err(Status::unimplemented("tags cannot be asked for yet"))
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_names_v1(&tenant, request.into_inner()).await?))
     }
 
     async fn search_tags_v2(
         &self,
-        _request: Request<SearchTagsRequest>,
+        request: Request<SearchTagsRequest>,
     ) -> Result<Response<Self::SearchTagsV2Stream>, Status> {
-        Err(Status::unimplemented("tags cannot be asked for yet"))
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_names(&tenant, request.into_inner()).await?))
     }
 
     async fn search_tag_values(
         &self,
-        _request: Request<SearchTagValuesRequest>,
+        request: Request<SearchTagValuesRequest>,
     ) -> Result<Response<Self::SearchTagValuesStream>, Status> {
-        Err(Status::unimplemented("tags cannot be asked for yet"))
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_values_v1(&tenant, request.into_inner()).await?))
     }
 
     async fn search_tag_values_v2(
         &self,
-        _request: Request<SearchTagValuesRequest>,
+        request: Request<SearchTagValuesRequest>,
     ) -> Result<Response<Self::SearchTagValuesV2Stream>, Status> {
-        Err(Status::unimplemented("tags cannot be asked for yet"))
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_values(&tenant, request.into_inner()).await?))
     }
 
     async fn metrics_query_range(

@@ -4,8 +4,9 @@
 use clew_proto::{
     opentelemetry::proto::common::v1::{AnyValue, KeyValue, any_value},
     tempopb::{
-        Exemplar, InstantSeries, PartialStatus, QueryInstantResponse, QueryRangeResponse, Sample, SearchMetrics,
-        SearchResponse, Span, SpanSet, TimeSeries, TraceSearchMetadata,
+        Exemplar, InstantSeries, MetadataMetrics, PartialStatus, QueryInstantResponse, QueryRangeResponse, Sample,
+        SearchMetrics, SearchResponse, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+        SearchTagsV2Response, SearchTagsV2Scope, Span, SpanSet, TagValue, TimeSeries, TraceSearchMetadata,
     },
 };
 use serde_json::{Map, Value, json};
@@ -173,6 +174,59 @@ impl Json for Exemplar {
             "value": double(self.value),
             "timestampMs": self.timestamp_ms.to_string(),
         })
+    }
+}
+
+/// An answer with one list.
+fn listed(name: &str, items: Value, metrics: Option<&MetadataMetrics>) -> Value {
+    json!({ name: items, "metrics": metrics.map_or_else(|| json!({}), Json::json) })
+}
+
+impl Json for SearchTagsResponse {
+    fn json(&self) -> Value {
+        listed("tagNames", json!(self.tag_names), self.metrics.as_ref())
+    }
+}
+
+impl Json for SearchTagsV2Response {
+    fn json(&self) -> Value {
+        listed("scopes", list(&self.scopes), self.metrics.as_ref())
+    }
+}
+
+impl Json for SearchTagsV2Scope {
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "tags": self.tags })
+    }
+}
+
+impl Json for SearchTagValuesResponse {
+    fn json(&self) -> Value {
+        listed("tagValues", json!(self.tag_values), self.metrics.as_ref())
+    }
+}
+
+impl Json for SearchTagValuesV2Response {
+    fn json(&self) -> Value {
+        listed("tagValues", list(&self.tag_values), self.metrics.as_ref())
+    }
+}
+
+impl Json for TagValue {
+    fn json(&self) -> Value {
+        json!({ "type": self.r#type, "value": self.value })
+    }
+}
+
+impl Json for MetadataMetrics {
+    fn json(&self) -> Value {
+        let mut metrics = json!({});
+        put(&mut metrics, "inspectedBytes", self.inspected_bytes.to_string());
+        put(&mut metrics, "totalJobs", self.total_jobs);
+        put(&mut metrics, "completedJobs", self.completed_jobs);
+        put(&mut metrics, "totalBlocks", self.total_blocks);
+        put(&mut metrics, "totalBlockBytes", self.total_block_bytes.to_string());
+        metrics
     }
 }
 

@@ -1,16 +1,18 @@
 //! Tempo's API, as its clients and Grafana speak it. `docs/tempo.md` says what each endpoint takes and gives.
 //!
-//! A request over HTTP (`params`) or gRPC (`grpc`) becomes a message of tempopb; `search` answers it with another; `respond`
+//! A request over HTTP (`params`) or gRPC (`grpc`) becomes a message of tempopb; `search`, `metrics` and `tags` answer it with another; `respond`
 //! writes that as JSON (`json`) or as protobuf. `trace` is apart: its answers are OTLP as it was stored.
 
 mod bounds;
 mod error;
+mod field;
 mod grpc;
 mod json;
 mod metrics;
 mod params;
 mod respond;
 mod search;
+mod tags;
 mod tags_query;
 mod trace;
 mod value;
@@ -48,6 +50,10 @@ pub fn router(tempo: Tempo) -> Router {
         .route("/api/traces/{id}", get(trace::v1))
         .route("/api/v2/traces/{id}", get(trace::v2))
         .route("/api/search", get(search::over_http))
+        .route("/api/search/tags", get(tags::names_v1))
+        .route("/api/v2/search/tags", get(tags::names_v2))
+        .route("/api/search/tag/{tag}/values", get(tags::values_v1))
+        .route("/api/v2/search/tag/{tag}/values", get(tags::values_v2))
         .route("/api/metrics/query_range", get(metrics::range_over_http))
         .route("/api/metrics/query", get(metrics::instant_over_http))
         .with_state(tempo.clone())

@@ -6,3 +6,4 @@ mod metrics;
 mod refused;
 mod search;
 mod shop;
+mod tags;

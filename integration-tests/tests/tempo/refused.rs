@@ -50,14 +50,19 @@ async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
     Ok(())
 }
 
+/// A query that takes a while to read.
+pub fn slow() -> String {
+    let slow: String = (0..30).map(|at| format!("{{ .a{at} =~ \"(a|b|c){{1,200}}\" }} || ")).collect();
+    format!("{slow} {{ name = \"charge\" }}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_one_too_many_is_told_to_come_again() -> Result<()> {
     let shop = Shop::open(&["--max-queries=1", "--max-waiting-queries=1"])?;
     for number in 0..40 {
         shop.send(None, &order(number, now())).await?;
     }
-    let slow: String = (0..30).map(|at| format!("{{ .a{at} =~ \"(a|b|c){{1,200}}\" }} || ")).collect();
-    let params = [("q", format!("{slow} {{ name = \"charge\" }}"))];
+    let params = [("q", slow())];
     let params = params.each_ref().map(|(name, value)| (*name, value.as_str()));
     let answers = join_all((0..30).map(|_| shop.ask("/api/search", &params))).await;
     let mut counts = [0, 0];
@@ -87,8 +92,7 @@ async fn a_query_ends_when_its_client_is_gone() -> Result<()> {
     for number in 0..40 {
         shop.send(None, &order(number, now())).await?;
     }
-    let slow: String = (0..30).map(|at| format!("{{ .a{at} =~ \"(a|b|c){{1,200}}\" }} || ")).collect();
-    let query = format!("{slow} {{ name = \"charge\" }}");
+    let query = slow();
     let cancelled = r#"clew_collector_queries_total{kind="search",outcome="cancelled"}"#;
     for wait in 0..20 {
         let params = [("q", query.as_str())];

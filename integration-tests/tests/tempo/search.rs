@@ -210,7 +210,7 @@ async fn what_a_damaged_block_holds_is_missing_and_the_answer_says_so() -> Resul
         let json: Value = serde_json::from_slice(&answer.body)?;
         if path == "/api/search" {
             assert_eq!(json["traces"][0]["traceID"], trace_id(2), "{json}");
-        } else {
+        } else if path.contains("metrics") {
             assert_eq!((&json["status"], &json["message"]), (&json!("PARTIAL"), &json!(why)), "{json}");
         }
     }
