@@ -38,6 +38,8 @@ pub enum Key {
     Resources(Uuid, u32),
     /// The traces of the block.
     Traces(Uuid),
+    /// Where the roots of those are.
+    Roots(Uuid),
 }
 
 #[derive(Clone)]
@@ -45,6 +47,7 @@ enum Value {
     Column(Option<ArrayRef>),
     Codes(Arc<Codes>),
     Traces(Arc<TraceRows>),
+    Roots(Arc<Vec<u32>>),
 }
 
 struct Entry {
@@ -73,14 +76,10 @@ impl Cache {
         key: Key,
         read: impl FnOnce() -> Result<Option<ArrayRef>, BlockError>,
     ) -> Result<Option<ArrayRef>, BlockError> {
-        let read = || {
-            let column = read()?;
-            let bytes = column.as_ref().map_or(0, |column| column.get_array_memory_size());
-            Ok((Value::Column(column), bytes))
-        };
-        match self.get(key, read)? {
+        let bytes = |column: &Option<ArrayRef>| column.as_ref().map_or(0, |column| column.get_array_memory_size());
+        match self.get(key, || read().map(|column| (bytes(&column), Value::Column(column))))? {
             Value::Column(column) => Ok(column),
-            Value::Codes(_) | Value::Traces(_) => unreachable!("a key names one kind of value"),
+            _ => unreachable!("a key names one kind of value"),
         }
     }
 
@@ -89,14 +88,9 @@ impl Cache {
         key: Key,
         read: impl FnOnce() -> Result<Codes, BlockError>,
     ) -> Result<Arc<Codes>, BlockError> {
-        let read = || {
-            let codes = read()?;
-            let bytes = codes.bytes();
-            Ok((Value::Codes(Arc::new(codes)), bytes))
-        };
-        match self.get(key, read)? {
+        match self.get(key, || read().map(|codes| (codes.bytes(), Value::Codes(Arc::new(codes)))))? {
             Value::Codes(codes) => Ok(codes),
-            Value::Column(_) | Value::Traces(_) => unreachable!("a key names one kind of value"),
+            _ => unreachable!("a key names one kind of value"),
         }
     }
 
@@ -105,25 +99,31 @@ impl Cache {
         key: Key,
         read: impl FnOnce() -> Result<TraceRows, BlockError>,
     ) -> Result<Arc<TraceRows>, BlockError> {
-        let read = || {
-            let traces = read()?;
-            let bytes = traces.bytes();
-            Ok((Value::Traces(Arc::new(traces)), bytes))
-        };
-        match self.get(key, read)? {
+        match self.get(key, || read().map(|traces| (traces.bytes(), Value::Traces(Arc::new(traces)))))? {
             Value::Traces(traces) => Ok(traces),
-            Value::Column(_) | Value::Codes(_) => unreachable!("a key names one kind of value"),
+            _ => unreachable!("a key names one kind of value"),
         }
     }
 
-    fn get(&self, key: Key, read: impl FnOnce() -> Result<(Value, usize), BlockError>) -> Result<Value, BlockError> {
+    pub(super) fn roots(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<Vec<u32>, BlockError>,
+    ) -> Result<Arc<Vec<u32>>, BlockError> {
+        match self.get(key, || read().map(|roots| (4 * roots.len(), Value::Roots(Arc::new(roots)))))? {
+            Value::Roots(roots) => Ok(roots),
+            _ => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    fn get(&self, key: Key, read: impl FnOnce() -> Result<(usize, Value), BlockError>) -> Result<Value, BlockError> {
         let used = self.clock.fetch_add(1, Ordering::Relaxed);
         if let Some(entry) = self.kept.lock().entries.get_mut(&key) {
             entry.used = used;
             return Ok(entry.value.clone());
         }
         // Read without the lock: two who come at once both read, and one of them is kept.
-        let (value, bytes) = read()?;
+        let (bytes, value) = read()?;
         let bytes = bytes + ENTRY_BYTES;
         let mut kept = self.kept.lock();
         if let Some(before) = kept.entries.insert(key, Entry { value: value.clone(), bytes, used }) {

@@ -67,8 +67,7 @@ impl Candidates {
         let filters = &runner.filters.filters;
         let read = parallel::map(unit.parts.clone(), |part| {
             budget.check()?;
-            let opened = &scope.parts[part];
-            let masks = Masks { part: &opened.part, cache: scope.cache };
+            let masks = Masks::of(scope, part);
             let kept = filters.iter().map(|filter| match filter {
                 Some(filter) => masks.kept(filter),
                 None => Ok(Kept { mask: Mask::All, exact: true }),

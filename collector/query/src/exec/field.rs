@@ -53,8 +53,6 @@ pub fn needs_trace(field: &Field) -> bool {
                 | Intrinsic::Parent
                 | Intrinsic::SpanParentId
                 | Intrinsic::TraceDuration
-                | Intrinsic::RootName
-                | Intrinsic::RootService
                 | Intrinsic::NestedSetLeft
                 | Intrinsic::NestedSetRight
                 | Intrinsic::NestedSetParent
@@ -125,7 +123,7 @@ fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<
         }
         Intrinsic::LinkTraceId => entries(column(core::LINKS)?, |links, at| hex_of(links.column(0), at)),
         Intrinsic::LinkSpanId => entries(column(core::LINKS)?, |links, at| hex_of(links.column(1), at)),
-        // These need the whole trace.
+        // These need more than the part.
         Intrinsic::ChildCount
         | Intrinsic::Parent
         | Intrinsic::SpanParentId

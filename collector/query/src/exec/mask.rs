@@ -1,15 +1,16 @@
 //! Which spans of a part a filter keeps, a column at a time.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::cmp::Ordering;
 
-use arrow_array::{Array, StringArray, cast::AsArray};
+use arrow_array::{Array, StringArray, StringViewArray, cast::AsArray};
 use arrow_buffer::BooleanBuffer;
-use clew_storage::{block::BlockError, schema::core};
+use clew_storage::block::BlockError;
 
 use super::{
-    cache::Cache,
-    field::{Source, first, needs_trace, sources, sparse, status},
+    field::{Source, needs_trace, sparse, status},
     part::Part,
+    roots::parentless,
+    scope::Scope,
 };
 use crate::traceql::{
     ast::{CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Status},
@@ -95,11 +96,17 @@ impl Mask {
 
 /// Reads masks of one part.
 pub struct Masks<'a> {
-    pub part: &'a Part,
-    pub cache: &'a Cache,
+    scope: &'a Scope<'a>,
+    place: u32,
+    part: &'a Part,
 }
 
-impl Masks<'_> {
+impl<'a> Masks<'a> {
+    /// Of the part at a place.
+    pub fn of(scope: &'a Scope<'a>, place: usize) -> Self {
+        Self { scope, place: place as u32, part: &scope.parts[place].part }
+    }
+
     /// The spans for which the expression is true. Blocking.
     pub fn kept(&self, expr: &Expr) -> Result<Kept, BlockError> {
         self.within(expr, &Mask::All)
@@ -177,26 +184,19 @@ impl Masks<'_> {
 
     /// The rows that say that they have a parent.
     fn parents(&self) -> Result<Mask, BlockError> {
-        let mut mask = Mask::None;
-        for column in [core::PARENT_SPAN_ID, core::PARENT_ROW] {
-            if let Some(array) = self.part.column(self.cache, column)? {
-                let present = array.nulls().map_or(Mask::All, |nulls| Mask::of(nulls.inner().clone()));
-                mask = mask.or(present);
-            }
-        }
-        Ok(mask)
+        Ok(Mask::of(!&parentless(self.part, self.scope.cache)?))
     }
 
     /// Row by row.
     fn each(&self, expr: &Expr, within: &Mask) -> Result<Mask, BlockError> {
-        let fields = Fields::read(self, expr)?;
-        let kept =
-            within.rows(self.part.rows).filter(|row| evaluate(expr, &|field| fields.value(field, *row)).is_true());
+        let kept = within
+            .rows(self.part.rows)
+            .filter(|row| evaluate(expr, &|field| self.scope.value(field, self.place, *row as u32)).is_true());
         Ok(Mask::of(sparse(self.part.rows, kept.map(|row| row as u32))))
     }
 
     fn compare(&self, field: &Field, op: CompareOp, literal: &Literal) -> Result<Mask, BlockError> {
-        let sources = sources(self.part, self.cache, field)?;
+        let sources = self.scope.sources(field, self.place);
         let full = full_id(field, literal);
         let literal = full.as_ref().unwrap_or(literal);
         let test = Test::new(op, literal);
@@ -280,36 +280,6 @@ fn mirrored(op: CompareOp) -> CompareOp {
         CompareOp::Greater => CompareOp::Less,
         CompareOp::GreaterEq => CompareOp::LessEq,
         same => same,
-    }
-}
-
-/// The columns of an expression's fields in a part.
-pub struct Fields(HashMap<Field, Vec<Source>>);
-
-impl Fields {
-    /// Reads them. Blocking.
-    pub fn read(masks: &Masks<'_>, expr: &Expr) -> Result<Self, BlockError> {
-        let mut fields = Self(HashMap::new());
-        let mut named = Vec::new();
-        each_field(expr, &mut |field| named.push(field.clone()));
-        for field in named {
-            fields.add(masks, field)?;
-        }
-        Ok(fields)
-    }
-
-    /// Reads one more.
-    pub fn add(&mut self, masks: &Masks<'_>, field: Field) -> Result<(), BlockError> {
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.0.entry(field) {
-            let sources = sources(masks.part, masks.cache, entry.key())?;
-            entry.insert(sources);
-        }
-        Ok(())
-    }
-
-    /// Of a row.
-    pub fn value(&self, field: &Field, row: usize) -> Value {
-        self.0.get(field).map_or(Value::Nil, |sources| first(sources, row))
     }
 }
 
@@ -413,6 +383,14 @@ impl Test {
             Source::Views(array) => {
                 if !matches!(self.value, Value::String(_)) {
                     return Mask::None;
+                }
+                if let (CompareOp::Eq, Value::String(text)) = (self.op, &self.value) {
+                    // Views begin with their text's length and first four bytes: most differ there.
+                    let head = |view: u128| view as u64;
+                    let other = StringViewArray::from(vec![text.as_str()]);
+                    let (views, other) = (array.views(), head(other.views()[0]));
+                    let hit = |row: usize| head(views[row]) == other && array.is_valid(row) && array.value(row) == text;
+                    return Mask::of(BooleanBuffer::collect_bool(array.len(), hit));
                 }
                 let hit = |row: usize| array.is_valid(row) && self.text(array.value(row));
                 Mask::of(BooleanBuffer::collect_bool(array.len(), hit))

@@ -16,6 +16,7 @@ mod metrics;
 mod parallel;
 mod part;
 mod pipeline;
+mod roots;
 mod scope;
 mod search;
 mod tags;

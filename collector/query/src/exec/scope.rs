@@ -21,9 +21,13 @@ use super::{
     field::{Source, cast, first, needs_trace, sources},
     mask::Mask,
     part::{Part, traces_of},
+    roots::InMemory,
     trace::Trace,
 };
-use crate::traceql::{ast::Field, value::Value};
+use crate::traceql::{
+    ast::{Field, Intrinsic, Scope as Of},
+    value::Value,
+};
 
 /// The parts of a snapshot.
 pub struct Scope<'a> {
@@ -35,6 +39,7 @@ pub struct Scope<'a> {
     pub memory: Vec<(Memory, Range<usize>)>,
     /// Why spans may be missing.
     pub missing: Mutex<Vec<String>>,
+    pub(super) memory_roots: InMemory,
 }
 
 /// A part with the columns that tell how its spans belong together.
@@ -63,6 +68,7 @@ impl<'a> Scope<'a> {
             blocks: Vec::new(),
             memory: Vec::new(),
             missing: Mutex::new(snapshot.damaged().map(|error| error.to_string()).collect()),
+            memory_roots: InMemory::new(),
         };
         for memory in snapshot.memory() {
             let parts = scope.add(Part::of_memory(&memory));
@@ -129,6 +135,19 @@ impl<'a> Scope<'a> {
             found.extend((from..to).map(|row| (part as u32, row - first)));
             first = end;
         }
+    }
+
+    /// The part and row of a row of a block, counted through all its row groups.
+    pub fn place_of(&self, mut parts: Range<usize>, mut row: u32) -> Option<(u32, u32)> {
+        let part = parts.find(|part| {
+            let rows = self.parts[*part].part.rows as u32;
+            let here = row < rows;
+            if !here {
+                row -= rows;
+            }
+            here
+        })?;
+        Some((part as u32, row))
     }
 
     /// How the spans of a part belong together; None when that cannot be read. Blocking.
@@ -211,10 +230,16 @@ impl<'a> Scope<'a> {
         if let Some(sources) = opened.fields.read().get(field) {
             return sources.clone();
         }
-        let read = sources(&opened.part, self.cache, field).unwrap_or_else(|error| {
-            self.failed(&error);
-            Vec::new()
-        });
+        let read = match field {
+            Field::Intrinsic(Intrinsic::RootName) => vec![self.of_roots(&Field::Intrinsic(Intrinsic::Name), part)],
+            Field::Intrinsic(Intrinsic::RootService) => {
+                vec![self.of_roots(&Field::attribute(Of::Resource, "service.name"), part)]
+            }
+            field => sources(&opened.part, self.cache, field).unwrap_or_else(|error| {
+                self.failed(&error);
+                Vec::new()
+            }),
+        };
         opened.fields.write().entry(field.clone()).or_insert_with(|| Arc::new(read)).clone()
     }
 }

@@ -38,6 +38,11 @@ impl TraceRows {
         self.starts[place]..self.starts.get(place + 1).copied().unwrap_or(self.rows)
     }
 
+    /// How many traces there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// The place of a trace.
     pub fn find(&self, id: &[u8; 16]) -> Option<usize> {
         self.ids.binary_search(id).ok()

@@ -239,7 +239,7 @@ impl Compare<'_> {
 
     fn kept(&self, part: u32, mask: &Mask, filter: &Expr) -> Result<Mask, BlockError> {
         let opened = &self.scope.parts[part as usize].part;
-        let kept = Masks { part: opened, cache: self.scope.cache }.kept(filter)?;
+        let kept = Masks::of(self.scope, part as usize).kept(filter)?;
         if kept.exact {
             return Ok(kept.mask);
         }
@@ -310,14 +310,7 @@ impl Tally<'_> {
             return;
         }
         let shown = self.shown.and_then(|shown| shown.get(field));
-        for value in value.elements() {
-            match value {
-                Value::Opaque => continue,
-                Value::String(text) if text.is_empty() && *field == Field::Intrinsic(Intrinsic::StatusMessage) => {
-                    continue;
-                }
-                _ => {}
-            }
+        for value in value.elements().iter().filter(|value| counts_in(field, value)) {
             let of_field = self.counts.entry(field.clone()).or_default();
             add(of_field, any(), counts);
             let key = Key(value.clone());

@@ -51,7 +51,7 @@ fn by_part(
     let looked: Vec<usize> = units(scope, range).into_iter().flat_map(|unit| unit.parts).collect();
     let read = parallel::map(0..looked.len(), |at| {
         budget.check()?;
-        let masks = Masks { part: &scope.parts[looked[at]].part, cache: scope.cache };
+        let masks = Masks::of(scope, looked[at]);
         Ok(match &filter.kind {
             SpansetKind::Filter(Some(filter)) => masks.kept(filter),
             _ => Ok(Kept { mask: Mask::All, exact: true }),

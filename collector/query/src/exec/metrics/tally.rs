@@ -32,6 +32,8 @@ trait Cell: Default + Clone + Send {
     /// Counts a number; one of each span when no numbers are asked for.
     fn add(&mut self, number: f64);
     fn merge(&mut self, other: &Self);
+    /// Ends the counting.
+    fn finish(&mut self) {}
     /// Bytes of memory beside the cell itself.
     fn bytes(&self) -> usize {
         0
@@ -88,6 +90,10 @@ impl Cell for Histogram {
 
     fn merge(&mut self, other: &Self) {
         Self::merge(self, other);
+    }
+
+    fn finish(&mut self) {
+        self.settle();
     }
 
     fn bytes(&self) -> usize {
@@ -233,6 +239,7 @@ impl Tally<'_> {
             }
             all.exemplars.extend(state.exemplars);
         }
+        all.cells.iter_mut().flatten().for_each(Cell::finish);
         let mut series = Vec::new();
         for (values, cells) in all.groups.labels.iter().zip(&all.cells) {
             series.extend(make(&self.labels(values), cells));
