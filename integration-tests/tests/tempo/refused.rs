@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clew_integration_tests::metric;
 use futures_util::future::join_all;
 
@@ -109,4 +109,26 @@ async fn a_query_ends_when_its_client_is_gone() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     anyhow::bail!("no query was cancelled")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_too_long_is_ended_with_advice() -> Result<()> {
+    let shop = Shop::open(&["--query-timeout-s=1"])?;
+    for batch in 0..10 {
+        let mut all = order(batch * 1_000, now());
+        for number in 1..1_000 {
+            let mut more = order(batch * 1_000 + number, now());
+            let more = more["resourceSpans"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            all["resourceSpans"].as_array_mut().context("spans")?.extend(more);
+        }
+        shop.send(None, &all).await?;
+    }
+    // Hundreds of stages for each of thousands of traces.
+    let query = vec!["{}||{}"; 800].join("|") + "|count()>2";
+    let answer = shop.ask("/api/search", &[("q", &query), ("limit", "10000")]).await?;
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert!(answer.text().contains("more than 1s; ask for a shorter time range"), "{}", answer.text());
+    let timed_out = r#"clew_collector_queries_total{kind="search",outcome="timeout"}"#;
+    assert_eq!(metric(shop.collector.admin, timed_out), 1.0);
+    Ok(())
 }
