@@ -5,19 +5,27 @@ use std::{env, path::PathBuf};
 use prost::Message;
 use prost_types::{FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
-const FILES: [&str; 3] =
-    ["clew/v1/intake.proto", "clew/v1/query.proto", "opentelemetry/proto/collector/trace/v1/trace_service.proto"];
+const FILES: [&str; 4] = [
+    "clew/v1/intake.proto",
+    "clew/v1/query.proto",
+    "tempopb/tempo.proto",
+    "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+];
+
+/// Code is made for these; of the others only the description is kept.
+const PACKAGES: [&str; 3] = ["clew.v1", "tempopb", "opentelemetry.proto.common.v1"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=clew");
+    println!("cargo:rerun-if-changed=tempopb");
     println!("cargo:rerun-if-changed=opentelemetry");
     let mut files = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
 
     carry_spans_as_bytes(&mut files);
-    files.file.retain(|file| file.package() == "clew.v1");
-    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    files.file.retain(|file| PACKAGES.contains(&file.package()));
+    tonic_prost_build::configure().bytes(".").btree_map(".tempopb").compile_fds(files)?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The collector: persists the spans of agents and answers every question about traces.
 //!
-//! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`; questions come by `query` (gRPC)
-//! or `tempo` (HTTP) -> `lookup` -> `clew_storage` and, for what still waits there, `agents`.
+//! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`. Questions come by `query` (gRPC) or
+//! `tempo` (HTTP and gRPC): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
+//! all others -> `queries` -> `clew_query`.
 
 mod agents;
 mod intake;
@@ -9,6 +10,7 @@ mod lookup;
 mod metrics;
 pub mod options;
 mod otlp;
+mod queries;
 mod query;
 mod tempo;
 
@@ -30,6 +32,7 @@ use clew_common::{
     world::World,
 };
 use clew_proto::v1::{intake_server::IntakeServer, query_server::QueryServer};
+use clew_query::exec::Cache;
 use clew_storage::{
     MaintainError, Opened, Storage, retention,
     store::{self, Store},
@@ -51,7 +54,9 @@ use crate::{
     metrics::{Gauges, Metrics},
     options::{Options, WalPlace},
     otlp::OtlpStore,
+    queries::{Places, Queries},
     query::Query,
+    tempo::Tempo,
 };
 
 /// Threads for what takes a processor or waits for a disk: decoding, lookups, flushes, merges. The allocator keeps memory for
@@ -118,7 +123,10 @@ impl Options {
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
         rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
-        rule(self.max_lookups > 0, "max_lookups is 0")
+        rule(self.max_lookups > 0, "max_lookups is 0")?;
+        rule(self.max_queries > 0, "max_queries is 0")?;
+        rule(self.max_waiting_queries <= Semaphore::MAX_PERMITS, "max_waiting_queries is too large")?;
+        rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
 
     fn limits(&self) -> server::Limits {
@@ -157,7 +165,7 @@ pub struct Collector {
     receiver: Receiver,
     packed: BoxFuture<'static, ()>,
     intake: Intake,
-    lookup: Lookup,
+    tempo: Tempo,
 }
 
 impl Collector {
@@ -193,7 +201,12 @@ impl Collector {
         tracing::info!(spans, took_ms = started.elapsed().as_millis() as u64, collector = %collector_id, "opened the store");
         let agents = Agents::default();
         registry.register_collector(Box::new(LogMetrics::new("clew_collector_wal_", storage.wal().stats())));
-        registry.register_collector(Box::new(Gauges { storage: storage.clone(), agents: agents.clone() }));
+        let query_cache = Arc::new(Cache::new(options.query_cache_bytes.0 as usize));
+        registry.register_collector(Box::new(Gauges {
+            storage: storage.clone(),
+            agents: agents.clone(),
+            query_cache: query_cache.clone(),
+        }));
         let (packer, packed) = Packer::start(
             Arc::new(OtlpStore { storage: storage.clone(), work: world.work }),
             world.clone(),
@@ -227,10 +240,27 @@ impl Collector {
             storage: storage.clone(),
             agents,
             places: Arc::new(Semaphore::new(options.max_lookups)),
-            world,
+            world: world.clone(),
             metrics: metrics.lookup.clone(),
         };
-        Ok(Self { options, metrics, registry, storage, receiver, packed: Box::pin(packed), intake, lookup })
+        let queries = Queries {
+            storage: storage.clone(),
+            cache: query_cache,
+            places: Places::new(options.max_queries, options.max_waiting_queries),
+            timeout: Duration::from_secs(options.query_timeout_s),
+            world,
+            metrics: metrics.query.clone(),
+        };
+        Ok(Self {
+            options,
+            metrics,
+            registry,
+            storage,
+            receiver,
+            packed: Box::pin(packed),
+            intake,
+            tempo: Tempo { lookup, queries },
+        })
     }
 
     /// What the gRPC port serves.
@@ -239,7 +269,8 @@ impl Collector {
         let max_message = self.options.max_batch_bytes() + (16 << 20);
         let (_reporter, health) = tonic_health::server::health_reporter();
         let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
-            .add_service(QueryServer::new(Query(self.lookup.clone())))
+            .add_service(QueryServer::new(Query(self.tempo.lookup.clone())))
+            .add_service(tempo::service(self.tempo.clone()))
             .add_service(health);
         let descriptors = || {
             tonic_reflection::server::Builder::configure()
@@ -277,8 +308,9 @@ impl Collector {
         };
         serve(grpc_port, grpc_router);
         serve(http_port, http::router(self.receiver));
-        serve(web, Router::new().nest("/tempo", tempo::router(self.lookup.clone())));
-        serve(tempo_port, tempo::router(self.lookup));
+        let tempo = tempo::router(self.tempo.clone());
+        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()));
+        serve(tempo_port, tempo);
         ready();
 
         let wal = self.storage.wal().clone();

@@ -1,11 +1,12 @@
 //! What the collector counts. `docs/operations.md` explains each name.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use clew_common::{
     otlp::{pack, receiver},
     server,
 };
+use clew_query::exec::Cache;
 use clew_storage::Storage;
 use prometheus_client::{
     collector::Collector,
@@ -22,6 +23,10 @@ use prometheus_client::{
 
 use crate::agents::Agents;
 
+mod query;
+
+pub use query::{QueryKind, QueryMetrics};
+
 /// Everything that the collector counts.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -35,6 +40,8 @@ pub struct Metrics {
     pub intake: IntakeMetrics,
     /// Lookups.
     pub lookup: LookupMetrics,
+    /// Queries.
+    pub query: QueryMetrics,
 }
 
 impl Metrics {
@@ -47,6 +54,7 @@ impl Metrics {
             pack: pack::Metrics::register(registry),
             intake: IntakeMetrics::register(registry),
             lookup: LookupMetrics::register(registry),
+            query: QueryMetrics::register(registry),
         }
     }
 }
@@ -142,6 +150,7 @@ impl LookupMetrics {
 pub struct Gauges {
     pub(crate) storage: Storage,
     pub(crate) agents: Agents,
+    pub(crate) query_cache: Arc<Cache>,
 }
 
 impl fmt::Debug for Gauges {
@@ -161,6 +170,11 @@ impl Collector for Gauges {
             ("damaged_blocks", "Blocks that cannot be read: answers are partial", stored.damaged_blocks as u64),
             ("block_spans", "Spans in blocks", stored.block_spans),
             ("block_bytes", "Bytes of blocks", stored.block_bytes),
+            (
+                "query_cache_bytes",
+                "Bytes of columns that queries have read and that are kept",
+                self.query_cache.bytes() as u64,
+            ),
             ("agents_connected", "Agents that are connected", agents as u64),
             ("agents_waiting_bytes", "Bytes that wait with connected agents", waiting_bytes),
         ] {

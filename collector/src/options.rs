@@ -76,6 +76,15 @@ pub struct Options {
     pub idle_timeout_s: u64,
     /// Lookups at once. Further ones are told to retry.
     pub max_lookups: usize,
+    /// Queries (searches, metrics, tags) that run at once. No more than there are processors, or two, run whatever is said: a
+    /// query uses all of them. At least 1.
+    pub max_queries: usize,
+    /// Queries that may wait for two seconds until one of the others is done. Further ones are told to retry.
+    pub max_waiting_queries: usize,
+    /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
+    pub query_timeout_s: u64,
+    /// Memory for columns of blocks that queries have read, so that the next one need not read them. 0: none is kept.
+    pub query_cache_bytes: Bytes,
     /// Seconds that a request's body may take to come.
     pub body_timeout_s: u64,
     /// Seconds that a stop may take.
@@ -113,6 +122,10 @@ impl Default for Options {
             max_connections: 4096,
             idle_timeout_s: 120,
             max_lookups: 256,
+            max_queries: 8,
+            max_waiting_queries: 64,
+            query_timeout_s: 30,
+            query_cache_bytes: Bytes(512 << 20),
             body_timeout_s: 30,
             drain_timeout_s: 8,
             telemetry: telemetry::Options::default(),
@@ -208,6 +221,22 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_INTAKE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_intake_bytes: Option<Bytes>,
+    /// Queries that run at once
+    #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_QUERIES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_queries: Option<usize>,
+    /// Queries that may wait for their turn
+    #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_WAITING_QUERIES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_waiting_queries: Option<usize>,
+    /// Seconds that a query may take
+    #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_QUERY_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_timeout_s: Option<u64>,
+    /// Memory for columns that queries have read, such as 512MiB
+    #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_QUERY_CACHE_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_cache_bytes: Option<Bytes>,
     /// Seconds that a stop may take
     #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_DRAIN_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! clew.v1: the agent stream and the query service.
+//! clew.v1, the agent stream and the query service; and tempopb, which Tempo's clients speak.
 //!
 //! The `.proto` files beside this crate are the reference; `docs/protocol.md` tells how the messages play together.
 
@@ -8,5 +8,23 @@ pub mod v1 {
     tonic::include_proto!("clew.v1");
 }
 
-/// The encoded `FileDescriptorSet` of clew.v1 and OTLP, for server reflection.
+/// The generated messages, clients and servers of Tempo's API.
+#[allow(unreachable_pub, clippy::all, rust_2018_idioms, missing_docs)]
+pub mod tempopb {
+    tonic::include_proto!("tempopb");
+}
+
+/// What tempopb takes from OTLP: values of attributes.
+#[allow(unreachable_pub, clippy::all, rust_2018_idioms, missing_docs)]
+pub mod opentelemetry {
+    pub mod proto {
+        pub mod common {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.common.v1");
+            }
+        }
+    }
+}
+
+/// The encoded `FileDescriptorSet` of clew.v1, tempopb and OTLP, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -3,7 +3,7 @@
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `scope` is all of it for one query.
+//! where it can. `tags` lists names and values. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
@@ -19,6 +19,7 @@ mod pipeline;
 mod roots;
 mod scope;
 mod search;
+mod tags;
 mod trace;
 mod traces;
 
@@ -26,3 +27,4 @@ pub use budget::{Budget, Client, Stopped};
 pub use cache::Cache;
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
+pub use tags::{TagOptions, TagScope, TagValues, Tags, tag_names, tag_values};

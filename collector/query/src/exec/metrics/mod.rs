@@ -5,7 +5,7 @@
 //! ([`crate::traceql::series`]).
 
 mod compare;
-mod counted;
+pub(super) mod counted;
 mod groups;
 mod histogram;
 mod tally;

@@ -23,7 +23,8 @@ pub fn rows(file: &SpansFile, group: usize) -> usize {
 pub fn read(file: &SpansFile, group: usize, column: usize) -> Result<Option<ArrayRef>, Why> {
     let metadata = file.metadata.metadata();
     let roots = metadata.file_metadata().schema_descr();
-    let leaves: Vec<usize> = (0..roots.num_columns()).filter(|leaf| roots.get_column_root_idx(*leaf) == column).collect();
+    let leaves: Vec<usize> =
+        (0..roots.num_columns()).filter(|leaf| roots.get_column_root_idx(*leaf) == column).collect();
     let chunks: Vec<_> = leaves.iter().map(|leaf| metadata.row_group(group).column(*leaf)).collect();
     let empty = |chunk: &&parquet::file::metadata::ColumnChunkMetaData| {
         chunk.statistics().and_then(|statistics| statistics.null_count_opt()) == Some(chunk.num_values() as u64)
@@ -41,7 +42,9 @@ pub fn read(file: &SpansFile, group: usize, column: usize) -> Result<Option<Arra
         .build()?;
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(ParquetError::from)?;
     match &batches[..] {
-        [batch] if batch.num_columns() == 1 && batch.num_rows() == rows(file, group) => Ok(Some(batch.column(0).clone())),
+        [batch] if batch.num_columns() == 1 && batch.num_rows() == rows(file, group) => {
+            Ok(Some(batch.column(0).clone()))
+        }
         _ => Err(Why::Columns("it has fewer rows than it says".to_owned())),
     }
 }

@@ -1,35 +1,21 @@
-//! Tempo's HTTP API: trace by id.
+//! A trace by its id.
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use clew_common::{
     ids::{Tenant, TraceId},
     otlp::json::{self, Ids},
 };
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use http::{HeaderMap, StatusCode};
 use prost::Message;
 
+use super::respond::{json, protobuf, wants_protobuf};
 use crate::lookup::{Lookup, Trace};
 
-/// `/api/traces/{id}`, `/api/v2/traces/{id}`, `/api/echo` and `/ready`.
-pub fn router(lookup: Lookup) -> Router {
-    Router::new()
-        .route("/api/echo", get(async || "echo"))
-        .route("/ready", get(async || "ready\n"))
-        .route("/api/traces/{id}", get(trace_v1))
-        .route("/api/v2/traces/{id}", get(trace_v2))
-        .with_state(lookup)
-}
-
 /// Why there is no trace in the answer.
-enum Refusal {
+pub enum Refusal {
     Invalid(String),
     Unknown(TraceId),
     TooMany(String),
@@ -55,23 +41,8 @@ async fn find(lookup: &Lookup, headers: &HeaderMap, id: &str) -> Result<Trace, R
     Ok(trace)
 }
 
-fn wants_protobuf(headers: &HeaderMap) -> bool {
-    headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/protobuf"))
-}
-
-fn protobuf(body: impl IntoResponse) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/protobuf"))], body).into_response()
-}
-
-fn json(body: String) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
-}
-
-async fn trace_v1(
-    State(lookup): State<Lookup>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
+/// `/api/traces/{id}`
+pub async fn v1(State(lookup): State<Lookup>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let trace = find(&lookup, &headers, &id).await?;
     if wants_protobuf(&headers) {
         // Tempo's Trace has the same one field as OTLP's TracesData.
@@ -97,11 +68,8 @@ struct TraceById {
     message: String,
 }
 
-async fn trace_v2(
-    State(lookup): State<Lookup>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
+/// `/api/v2/traces/{id}`
+pub async fn v2(State(lookup): State<Lookup>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let Trace { spans, partial_reasons } = find(&lookup, &headers, &id).await?;
     let partial = !partial_reasons.is_empty();
     let message = partial_reasons.join("; ");

@@ -1,0 +1,228 @@
+//! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
+//!
+//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end. The work itself is `clew_query::exec`.
+
+mod error;
+mod filter;
+mod places;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clew_common::{ids::Tenant, world::World};
+use clew_query::{
+    exec::{
+        self, Budget, Cache, Measured, MetricsOptions, SearchOptions, Searched, TagOptions, TagScope, TagValues, Tags,
+    },
+    traceql::{
+        self,
+        ast::{Body, Field, Literal, MetricsExpr, Pipeline, Query},
+    },
+};
+use clew_storage::{Snapshot, Storage};
+
+pub use self::{error::QueryError, places::Places};
+use crate::metrics::{QueryKind, QueryMetrics};
+
+/// Exemplars of an answer at most.
+pub const MAX_EXEMPLARS: usize = 1_000;
+
+/// Answers queries. Cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    /// What is stored.
+    pub storage: Storage,
+    /// What was read of blocks.
+    pub cache: Arc<Cache>,
+    /// Who may run.
+    pub places: Places,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// Threads.
+    pub world: World,
+    /// What is counted.
+    pub metrics: QueryMetrics,
+}
+
+/// An answer, and what was there to look at.
+#[derive(Clone, Debug)]
+pub struct Asked<T> {
+    /// The answer.
+    pub answer: T,
+    /// Blocks that could be read.
+    pub blocks: usize,
+}
+
+/// What answers have in common.
+pub trait Answer {
+    /// Why something may be missing; empty when nothing is.
+    fn missing(&self) -> &[String];
+    /// How many spans were looked at.
+    fn inspected_spans(&self) -> u64;
+}
+
+macro_rules! answers {
+    ($($answer:ty),*) => {$(
+        impl Answer for $answer {
+            fn missing(&self) -> &[String] {
+                &self.missing
+            }
+
+            fn inspected_spans(&self) -> u64 {
+                self.inspected_spans
+            }
+        }
+    )*};
+}
+
+answers!(Searched, Measured, Tags, TagValues);
+
+impl Queries {
+    /// Finds traces.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn search(
+        &self,
+        tenant: &Tenant,
+        query: String,
+        options: SearchOptions,
+    ) -> Result<Asked<Searched>, QueryError> {
+        self.run(tenant, QueryKind::Search, move |snapshot, cache, budget| {
+            Ok(exec::search(snapshot, cache, &spans(&query)?, options, budget)?)
+        })
+        .await
+    }
+
+    /// Computes time series. The query's hint `exemplars` counts more than the options.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn metrics(
+        &self,
+        tenant: &Tenant,
+        query: String,
+        options: MetricsOptions,
+    ) -> Result<Asked<Measured>, QueryError> {
+        self.run(tenant, QueryKind::Metrics, move |snapshot, cache, budget| {
+            let query = parse(&query)?;
+            let exemplars = exemplars(&query, options.exemplars);
+            Ok(exec::metrics(snapshot, cache, &series(query)?, MetricsOptions { exemplars, ..options }, budget)?)
+        })
+        .await
+    }
+
+    /// Lists what attributes of the spans that a filter finds are called. Of the filter counts what can be read; empty, it finds
+    /// all spans.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn tag_names(
+        &self,
+        tenant: &Tenant,
+        scope: Option<TagScope>,
+        filter: String,
+        options: TagOptions,
+    ) -> Result<Asked<Tags>, QueryError> {
+        self.run(tenant, QueryKind::TagNames, move |snapshot, cache, budget| {
+            let filter = filter::readable(&filter);
+            Ok(exec::tag_names(snapshot, cache, scope, filter.as_ref(), options, budget)?)
+        })
+        .await
+    }
+
+    /// Lists the values that a field has in the spans that a filter finds. Of the filter counts what can be read; empty, it
+    /// finds all spans.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn tag_values(
+        &self,
+        tenant: &Tenant,
+        field: Field,
+        filter: String,
+        options: TagOptions,
+    ) -> Result<Asked<TagValues>, QueryError> {
+        self.run(tenant, QueryKind::TagValues, move |snapshot, cache, budget| {
+            let filter = filter::readable(&filter);
+            Ok(exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)?)
+        })
+        .await
+    }
+
+    /// Runs a query on a thread for blocking work. It ends early when the returned future is dropped.
+    #[tracing::instrument(name = "query", skip_all, fields(kind = ?kind))]
+    async fn run<T: Answer + Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        kind: QueryKind,
+        query: impl FnOnce(&Snapshot, &Cache, &Budget) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<Asked<T>, QueryError> {
+        // When the future is dropped this counts it.
+        let mut counted = self.metrics.begin(kind);
+        let place = match self.places.take().await {
+            Ok(place) => place,
+            Err(error) => {
+                counted.refused();
+                return Err(error);
+            }
+        };
+        let started = Instant::now();
+        let (budget, client) = Budget::new(self.timeout);
+        let snapshot = self.storage.snapshot(tenant);
+        let cache = self.cache.clone();
+        let result = self.world.work.run(move || {
+            // A cancelled query has its place until it notices.
+            let _place = place;
+            let blocks = snapshot.blocks().len();
+            query(&snapshot, &cache, &budget).map(|answer| Asked { answer, blocks })
+        });
+        let result = result.await;
+        drop(client);
+        match &result {
+            Ok(Asked { answer, .. }) => {
+                counted.answered(started.elapsed(), answer.inspected_spans(), !answer.missing().is_empty());
+            }
+            Err(error) => counted.failed(started.elapsed(), error.outcome()),
+        }
+        result
+    }
+}
+
+fn parse(text: &str) -> Result<Query, QueryError> {
+    traceql::parse(text).map_err(|error| QueryError::Invalid(error.to_string()))
+}
+
+/// A query for spans.
+fn spans(text: &str) -> Result<Pipeline, QueryError> {
+    match parse(text)?.body {
+        Body::Spans(pipeline) => Ok(pipeline),
+        Body::Metrics(_) => Err(QueryError::Invalid(
+            "this query computes time series, and here traces are searched; ask for it at /api/metrics/query_range"
+                .to_owned(),
+        )),
+    }
+}
+
+/// A query for time series.
+fn series(query: Query) -> Result<MetricsExpr, QueryError> {
+    match query.body {
+        Body::Metrics(expr) => Ok(expr),
+        Body::Spans(_) => Err(QueryError::Invalid(
+            "this query finds traces, and here time series are computed; add a function such as `| rate()`, or ask for \
+             it at /api/search"
+                .to_owned(),
+        )),
+    }
+}
+
+/// How many exemplars a query wants, where `said` was said besides it.
+fn exemplars(query: &Query, said: usize) -> usize {
+    match query.hint("exemplars") {
+        Some(Literal::Bool(false)) => 0,
+        Some(Literal::Int(wanted)) => usize::try_from(*wanted).unwrap_or(0).min(MAX_EXEMPLARS),
+        _ => said,
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a query is not answered, as HTTP and gRPC say it.
+
+use axum::response::{IntoResponse, Response};
+use clew_common::{ids::NotATenant, otlp::status::RpcStatus};
+use clew_query::exec::Stopped;
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use tonic::{Code, Status};
+
+use crate::queries::QueryError;
+
+/// A query that is not answered.
+#[derive(Debug)]
+pub struct Refused(pub QueryError);
+
+impl Refused {
+    /// What was asked makes no sense.
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self(QueryError::Invalid(why.into()))
+    }
+}
+
+impl From<QueryError> for Refused {
+    fn from(error: QueryError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<NotATenant> for Refused {
+    fn from(error: NotATenant) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+/// As Tempo does: a status and plain text.
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match &self.0 {
+            QueryError::Invalid(_) => StatusCode::BAD_REQUEST,
+            QueryError::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
+            QueryError::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
+            QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            // Nobody hears it.
+            QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut response = (status, self.0.to_string()).into_response();
+        if let QueryError::Refused { retry } = self.0 {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(Refused(error): Refused) -> Self {
+        let (code, retry) = match &error {
+            QueryError::Invalid(_) => (Code::InvalidArgument, None),
+            QueryError::Refused { retry } => (Code::ResourceExhausted, Some(*retry)),
+            QueryError::Stopped(Stopped::Time(_)) => (Code::DeadlineExceeded, None),
+            QueryError::Stopped(Stopped::TooMuch(_)) => (Code::ResourceExhausted, None),
+            QueryError::Stopped(Stopped::Cancelled) => (Code::Cancelled, None),
+        };
+        RpcStatus::new(code, &error.to_string(), retry).to_tonic()
+    }
+}

@@ -1,0 +1,134 @@
+//! tempopb.StreamingQuerier: the same answers over gRPC.
+
+use std::pin::Pin;
+
+use clew_common::ids::Tenant;
+use clew_proto::tempopb::{
+    QueryInstantRequest, QueryInstantResponse, QueryRangeRequest, QueryRangeResponse, SearchRequest, SearchResponse,
+    SearchTagValuesRequest, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse,
+    SearchTagsV2Response,
+    streaming_querier_server::{StreamingQuerier, StreamingQuerierServer},
+};
+use futures_util::Stream;
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::{
+    Tempo,
+    error::Refused,
+    respond::{PARTIAL, Reply, partial},
+};
+
+/// Where HTTP/2 finds the service.
+pub const PATH: &str = "/tempopb.StreamingQuerier/{method}";
+
+/// A message with traces is cut near this size: clients put the parts together, and refuse messages over 4 MiB.
+const PART_BYTES: usize = 1 << 20;
+
+/// The service.
+pub fn service(tempo: Tempo) -> StreamingQuerierServer<Tempo> {
+    StreamingQuerierServer::new(tempo)
+}
+
+type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+fn tenant<T>(request: &Request<T>) -> Result<Tenant, Refused> {
+    Ok(Tenant::from_headers(&request.metadata().clone().into_headers())?)
+}
+
+fn stream<M: Send + 'static>(messages: Vec<M>, missing: &[String]) -> Response<Answers<M>> {
+    let answers: Answers<M> = Box::pin(tokio_stream::iter(messages.into_iter().map(Ok)));
+    let mut response = Response::new(answers);
+    if let Some(why) = partial(missing).and_then(|why| why.to_str().ok()?.parse().ok()) {
+        response.metadata_mut().insert(PARTIAL, why);
+    }
+    response
+}
+
+fn whole<M: Send + 'static>(Reply { message, missing }: Reply<M>) -> Response<Answers<M>> {
+    stream(vec![message], &missing)
+}
+
+/// Cuts an answer; each part says what all of it took.
+fn parts(response: SearchResponse) -> Vec<SearchResponse> {
+    let SearchResponse { traces, metrics } = response;
+    let mut parts = vec![SearchResponse { traces: Vec::new(), metrics }];
+    let mut bytes = 0;
+    for trace in traces {
+        let trace_bytes = trace.encoded_len();
+        if bytes > 0 && bytes + trace_bytes > PART_BYTES {
+            parts.push(SearchResponse { traces: Vec::new(), metrics });
+            bytes = 0;
+        }
+        bytes += trace_bytes;
+        if let Some(part) = parts.last_mut() {
+            part.traces.push(trace);
+        }
+    }
+    parts
+}
+
+#[tonic::async_trait]
+impl StreamingQuerier for Tempo {
+    type SearchStream = Answers<SearchResponse>;
+    type SearchTagsStream = Answers<SearchTagsResponse>;
+    type SearchTagsV2Stream = Answers<SearchTagsV2Response>;
+    type SearchTagValuesStream = Answers<SearchTagValuesResponse>;
+    type SearchTagValuesV2Stream = Answers<SearchTagValuesV2Response>;
+    type MetricsQueryRangeStream = Answers<QueryRangeResponse>;
+    type MetricsQueryInstantStream = Answers<QueryInstantResponse>;
+
+    async fn search(&self, request: Request<SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+        let tenant = tenant(&request)?;
+        let reply = Tempo::search(self, &tenant, request.into_inner()).await?;
+        Ok(stream(parts(reply.message), &reply.missing))
+    }
+
+    async fn search_tags(
+        &self,
+        request: Request<SearchTagsRequest>,
+    ) -> Result<Response<Self::SearchTagsStream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_names_v1(&tenant, request.into_inner()).await?))
+    }
+
+    async fn search_tags_v2(
+        &self,
+        request: Request<SearchTagsRequest>,
+    ) -> Result<Response<Self::SearchTagsV2Stream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_names(&tenant, request.into_inner()).await?))
+    }
+
+    async fn search_tag_values(
+        &self,
+        request: Request<SearchTagValuesRequest>,
+    ) -> Result<Response<Self::SearchTagValuesStream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_values_v1(&tenant, request.into_inner()).await?))
+    }
+
+    async fn search_tag_values_v2(
+        &self,
+        request: Request<SearchTagValuesRequest>,
+    ) -> Result<Response<Self::SearchTagValuesV2Stream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.tag_values(&tenant, request.into_inner()).await?))
+    }
+
+    async fn metrics_query_range(
+        &self,
+        request: Request<QueryRangeRequest>,
+    ) -> Result<Response<Self::MetricsQueryRangeStream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.query_range(&tenant, request.into_inner()).await?))
+    }
+
+    async fn metrics_query_instant(
+        &self,
+        request: Request<QueryInstantRequest>,
+    ) -> Result<Response<Self::MetricsQueryInstantStream>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(whole(self.query_instant(&tenant, request.into_inner()).await?))
+    }
+}

@@ -1,0 +1,139 @@
+//! What a URL says behind its question mark.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::error::Refused;
+
+/// The parameters of a URL. One that is given and empty counts as not given.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Params(BTreeMap<String, String>);
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Params {
+    /// A parameter's text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+
+    /// A whole number; 0 when it is not given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn count(&self, name: &str) -> Result<u32, Refused> {
+        let Some(text) = self.text(name) else { return Ok(0) };
+        text.parse().map_err(|_| Refused::invalid(format!("{name} is {text:?}; expected a whole number from 0 on")))
+    }
+
+    /// A point in time in nanoseconds since 1970: it is written in seconds, with a fraction or without, or, with more than
+    /// ten digits, in nanoseconds.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn time_ns(&self, name: &str) -> Result<Option<u64>, Refused> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let wrong = || Refused::invalid(format!("{name} is {text:?}; expected seconds or nanoseconds since 1970"));
+        match text.parse::<u64>() {
+            Ok(number) if text.len() > 10 => Ok(Some(number)),
+            Ok(seconds) => Ok(seconds.checked_mul(SECOND_NS)),
+            Err(_) => seconds(text).map(Some).ok_or_else(wrong),
+        }
+    }
+
+    /// The same in whole seconds; 0 when it is not given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn time_s(&self, name: &str) -> Result<u32, Refused> {
+        let ns = self.time_ns(name)?.unwrap_or_default();
+        Ok(u32::try_from(ns / SECOND_NS).unwrap_or(u32::MAX))
+    }
+
+    /// A duration in nanoseconds: as Go writes it (`1h30m`, `1.5s`, `100ms`) or in seconds.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn duration_ns(&self, name: &str) -> Result<Option<u64>, Refused> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        duration(text).or_else(|| seconds(text)).map(Some).ok_or_else(|| {
+            Refused::invalid(format!("{name} is {text:?}; expected a duration such as 1h30m, 1.5s or 100ms"))
+        })
+    }
+}
+
+/// Seconds with a fraction, in nanoseconds.
+fn seconds(text: &str) -> Option<u64> {
+    let seconds: f64 = text.parse().ok()?;
+    (0.0..=1e10).contains(&seconds).then_some((seconds * SECOND_NS as f64) as u64)
+}
+
+/// `1h30m`, in nanoseconds.
+fn duration(text: &str) -> Option<u64> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(digits);
+        let unit = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(unit);
+        let ns = match unit {
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            "d" => 86_400e9,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * ns;
+        rest = behind;
+    }
+    (!text.is_empty() && total <= 9e18).then_some(total as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(value: &str) -> Params {
+        Params([("x".to_owned(), value.to_owned())].into())
+    }
+
+    #[test]
+    fn times_are_seconds_or_nanoseconds() {
+        for (text, ns) in [
+            ("1700000000", 1_700_000_000_000_000_000),
+            ("1700000000.5", 1_700_000_000_500_000_000),
+            ("1700000000123456789", 1_700_000_000_123_456_789),
+            ("0", 0),
+        ] {
+            assert_eq!(params(text).time_ns("x").unwrap(), Some(ns), "{text}");
+        }
+        assert_eq!(params("").time_ns("x").unwrap(), None);
+        assert!(params("").time_ns("y").unwrap().is_none());
+        for text in ["now", "-1", "99999999999999999999999", "NaN", "1e300"] {
+            assert!(params(text).time_ns("x").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_as_go_writes_them_or_seconds() {
+        for (text, ns) in [
+            ("1h30m", 5_400_000_000_000),
+            ("1.5s", 1_500_000_000),
+            ("100ms", 100_000_000),
+            ("2m3s4ms5us6ns", 123_004_005_006),
+            ("15", 15_000_000_000),
+            ("0.5", 500_000_000),
+        ] {
+            assert_eq!(params(text).duration_ns("x").unwrap(), Some(ns), "{text}");
+        }
+        for text in ["s", "1x", "h1", "1h30", "-1s", "..s", "1e30h"] {
+            assert!(params(text).duration_ns("x").is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tempo's API over the network: whole processes, and every answer's JSON down to its types.
+
+mod about;
+mod grpc;
+mod metrics;
+mod refused;
+mod search;
+mod shop;
+mod tags;
