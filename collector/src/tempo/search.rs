@@ -106,7 +106,7 @@ fn span_set(set: FoundSet) -> SpanSet {
     SpanSet {
         matched: set.matched,
         spans: set.spans.into_iter().map(span).collect(),
-        attributes: set.groups.iter().map(|(by, value)| key_value(&format!("by({by})"), value)).collect(),
+        attributes: set.attributes.iter().map(|(name, value)| key_value(name, value)).collect(),
     }
 }
 

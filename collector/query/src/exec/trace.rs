@@ -134,12 +134,12 @@ impl<'a> Trace<'a> {
         for (at, span) in spans.iter().enumerate() {
             places.entry(span.id).or_insert(at as u32);
         }
-        for at in 0..spans.len() {
-            if let Parent::Missing(id) = spans[at].parent
+        for (at, span) in spans.iter_mut().enumerate() {
+            if let Parent::Missing(id) = span.parent
                 && let Some(parent) = places.get(&id)
                 && *parent != at as u32
             {
-                spans[at].parent = Parent::At(*parent);
+                span.parent = Parent::At(*parent);
             }
         }
         cut_circles(&mut spans);

@@ -50,7 +50,7 @@ pub fn of_part(
 ) -> Result<Vec<u32>, Stopped> {
     let rows = scope.parts[part as usize].part.rows;
     let fields: Vec<&Field> = by.iter().map(|by| &by.field).collect();
-    if let [] = fields[..] {
+    if fields.is_empty() {
         groups.number(Vec::new())?;
         return Ok(vec![0; rows]);
     }
