@@ -150,8 +150,9 @@ impl Stored {
                 let expected = reference::measure(&self.traces, &expr, steps);
                 (!alike(&found, &expected)).then(|| {
                     let only = |these: &[TimeSeries], others: &[TimeSeries]| {
-                        let lonely =
-                            |one: &&TimeSeries| !others.iter().any(|other| alike(&[(*one).clone()], &[other.clone()]));
+                        let lonely = |one: &&TimeSeries| {
+                            !others.iter().any(|other| alike(std::slice::from_ref(*one), std::slice::from_ref(other)))
+                        };
                         these.iter().filter(lonely).map(|series| format!("\n    {series:?}")).collect::<String>()
                     };
                     format!("{query}\n  found{}\n  expected{}", only(&found, &expected), only(&expected, &found))
