@@ -4,18 +4,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use clew_collector::{
-    Collector,
+    Collector, WORKERS,
     options::{Flags, Options},
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
-
-/// Batches are made by one thread and freed by another, for days: with the system's allocator the process kept several times the
-/// memory that it used.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Threads for what takes a processor or waits for a disk: decoding, lookups, flushes, merges.
-const WORKERS: usize = 16;
 
 /// Persists the spans of agents and answers every question about traces.
 ///

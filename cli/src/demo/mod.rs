@@ -66,7 +66,10 @@ impl Args {
     /// Runs the demo until a signal or its time is over.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let options = self.flags.options(&self.data, "warn")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(clew_collector::WORKERS)
+            .enable_all()
+            .build()?;
         runtime.block_on(Box::pin(self.demo(options)))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -41,7 +41,10 @@ impl Args {
     /// Runs both until a signal.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let options = self.flags.options(&self.data, "info")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(clew_collector::WORKERS)
+            .enable_all()
+            .build()?;
         runtime.block_on(Box::pin(serve(options, &self.data)))?;
         Ok(ExitCode::SUCCESS)
     }
