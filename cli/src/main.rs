@@ -21,6 +21,8 @@ mod import;
 mod load;
 mod output;
 mod place;
+mod search;
+mod text;
 mod trace;
 mod up;
 mod verify;
@@ -44,6 +46,8 @@ enum Command {
     Demo(demo::Args),
     /// Show a trace in the terminal
     Trace(trace::Args),
+    /// Find traces with TraceQL
+    Search(search::Args),
     /// Run an agent and a collector for this machine
     Up(up::Args),
     /// Put any OTLP endpoint under load, and check what it kept
@@ -65,6 +69,7 @@ impl Command {
         match self {
             Self::Demo(args) => args.run(),
             Self::Trace(args) => args.run(),
+            Self::Search(args) => args.run(),
             Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),
             Self::Blocks(args) => args.run(),

@@ -1,7 +1,6 @@
 //! `clew trace`: shows one trace in the terminal.
 
 mod id;
-mod text;
 mod waterfall;
 
 use std::{

@@ -7,8 +7,11 @@ use std::{
 
 use clew_query::tree::{Node, Place, Row, Tree};
 
-use super::text::{padded, shown};
-use crate::{clock, output::duration_ns};
+use crate::{
+    clock,
+    output::duration_ns,
+    text::{padded, shown},
+};
 
 /// Narrowest picture: below that, lines are broken by the terminal.
 const MIN_WIDTH: usize = 60;

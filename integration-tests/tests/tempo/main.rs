@@ -1,6 +1,7 @@
 //! Tempo's API over the network: whole processes, and every answer's JSON down to its types.
 
 mod about;
+mod clew;
 mod grpc;
 mod metrics;
 mod refused;

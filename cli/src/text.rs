@@ -24,7 +24,7 @@ pub(crate) fn shown(text: &str, width: usize) -> Shown {
     let mut shown = Shown { text: String::new(), width: 0 };
     let (mut marks, mut fits) = (0, 0);
     for c in text.chars() {
-        let c = harmless(c);
+        let c = harmless_char(c);
         let columns = c.width().unwrap_or(0);
         marks = if columns == 0 { marks + 1 } else { 0 };
         if marks > MAX_MARKS {
@@ -61,7 +61,12 @@ fn columns_of(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-fn harmless(c: char) -> char {
+/// Text that is safe to write, as long as it is.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(harmless_char).collect()
+}
+
+fn harmless_char(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
         c if c.is_control() => STAND_IN,
