@@ -71,8 +71,8 @@ impl From<Failure> for OpenError {
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Its segment was freed or evicted.
-    #[error("the segment {segment} is gone: it was freed or evicted")]
+    /// Its segment was freed or evicted, or somebody took its file away.
+    #[error("the segment {segment} is gone: it was freed or evicted, or its file was taken away")]
     Gone { segment: u64 },
     /// Its checksum is wrong, or no record is there.
     #[error("the record at byte {offset} of segment {segment} is damaged")]

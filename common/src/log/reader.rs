@@ -180,8 +180,13 @@ impl Reader {
             }
             cursor.ahead = Bytes::new();
             let Some(segment) = self.shared.holding(cursor.seq) else { return Ok(None) };
+            let base = segment.base;
             // It may have been freed since: then the next look at the table finds another one.
-            cursor.place = self.enter(segment)?;
+            cursor.place = self.enter(segment.clone())?;
+            let still = || self.shared.get(base).is_some_and(|now| Arc::ptr_eq(&now, &segment));
+            if cursor.place.is_none() && still() {
+                return Err(ReadError::Gone { segment: base });
+            }
         }
     }
 

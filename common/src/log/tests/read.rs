@@ -104,6 +104,19 @@ async fn a_cursor_goes_on_behind_what_was_freed_or_evicted() {
 }
 
 #[tokio::test]
+async fn a_segment_that_somebody_took_away_is_told_and_does_not_hang_a_reader() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    fill(&log, 20, 200).await;
+    drop(log);
+    disk.kill();
+    let log = open(&disk);
+    disk.remove(&Path::new(DIR).join(file_name(1))).unwrap();
+    let mut cursor = log.reader.cursor(1);
+    assert!(matches!(log.reader.next(&mut cursor, 250), Err(ReadError::Gone { segment: 1 })));
+}
+
+#[tokio::test]
 async fn a_position_that_the_log_never_gave_is_no_record() {
     let disk = SimDisk::new();
     let log = open(&disk);
