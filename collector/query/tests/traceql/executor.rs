@@ -249,8 +249,10 @@ proptest! {
     fn random_queries_are_answered_as_the_reference_does(queries in prop::collection::vec(query(), 16)) {
         thread_local!(static STORED: Arc<Stored> = Arc::new(Stored::new(2)));
         let stored = STORED.with(Arc::clone);
-        // A quantile that is off by half a percent may be on the other side of what it is compared with.
-        let exact = |query: &String| !(query.contains("quantile") && query.contains("> 1"));
+        // A quantile that is off by half a percent may be on the other side of what it is compared with, and what is computed
+        // of two is off by more.
+        let functions = |query: &str| query.matches("rate()").count() + query.matches("_over_time(").count();
+        let exact = |query: &String| !query.contains("quantile") || !query.contains("> 1") && functions(query) == 1;
         for query in queries.into_iter().filter(exact) {
             let difference = stored.difference(&query, steps());
             prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
