@@ -32,10 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// OTLP spans inside clew.v1 messages are passed on as the bytes they came in. A repeated message and repeated bytes are
 /// the same on the wire, so the generated code can use the latter while others see the typed field.
 fn carry_spans_as_bytes(files: &mut FileDescriptorSet) {
-    let is_otlp = |field: &FieldDescriptorProto| field.type_name().starts_with(".opentelemetry.proto.");
+    let is_spans = |field: &FieldDescriptorProto| field.type_name() == ".opentelemetry.proto.trace.v1.ResourceSpans";
     let messages =
         files.file.iter_mut().filter(|file| file.package() == "clew.v1").flat_map(|file| &mut file.message_type);
-    for field in messages.flat_map(|message| &mut message.field).filter(|field| is_otlp(field)) {
+    for field in messages.flat_map(|message| &mut message.field).filter(|field| is_spans(field)) {
         field.set_type(Type::Bytes);
         field.type_name = None;
     }

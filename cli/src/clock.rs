@@ -1,5 +1,7 @@
 //! Points in time as people write them: RFC 3339, UTC.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// Days of the months of a year that starts in March: the leap day comes last (Howard Hinnant, "chrono-compatible
 /// low-level date algorithms").
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
@@ -31,6 +33,11 @@ pub(crate) fn rfc3339(ns: u64) -> String {
     let micros = ns % 1_000_000_000 / 1_000;
     let fraction = if micros == 0 { String::new() } else { format!(".{micros:06}") };
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+}
+
+/// Now, in nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
 }
 
 /// Reads `2026-11-23`, `2026-11-23T05:41`, `2026-11-23T05:41:00Z` (always UTC) or seconds since 1970, as nanoseconds.

@@ -1,15 +1,20 @@
-//! Asks a collector for traces, over clew.v1.
+//! Asks a collector, over clew.v1.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use bytes::Bytes;
-use clew_proto::v1::{GetTraceRequest, query_client::QueryClient};
+use clew_proto::v1::{
+    FoundTrace, GetTraceRequest, MetricsRequest, SearchRequest, TailRequest, TailResponse, TimeSeries,
+    query_client::QueryClient,
+};
 use http::Uri;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
+
+use crate::args;
 
 /// Metadata key that chooses the tenant.
 const TENANT: &str = "x-scope-orgid";
@@ -28,7 +33,31 @@ pub(crate) struct Found {
     pub(crate) reasons: Vec<String>,
 }
 
-/// A lookup did not succeed.
+/// Where to ask, and for whom.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Where {
+    /// Where to ask
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLEW_COLLECTOR",
+        default_value = "http://127.0.0.1:4327",
+        value_parser = args::collector
+    )]
+    pub(crate) collector: Uri,
+    /// Whose traces
+    #[arg(long)]
+    pub(crate) tenant: Option<MetadataValue<Ascii>>,
+}
+
+impl Where {
+    /// The collector; an answer may take `timeout`.
+    pub(crate) fn within(&self, timeout: Duration) -> Collector {
+        Collector::new(self.collector.clone(), self.tenant.clone(), timeout)
+    }
+}
+
+/// A question was not answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookupError {
     #[error("the collector at {url} knows no span of this trace")]
@@ -41,6 +70,8 @@ pub(crate) enum LookupError {
         "the collector at {url} did not answer within {limit:?}: is it overloaded? --timeout sets how long to wait"
     )]
     Late { url: String, limit: Duration },
+    #[error("{message}")]
+    Wrong { message: String },
     #[error("the collector at {url} refused: {message} ({code:?})")]
     Refused { url: String, code: Code, message: String },
 }
@@ -49,7 +80,7 @@ impl LookupError {
     /// Whether asking again may help.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::NotFound { .. } => false,
+            Self::NotFound { .. } | Self::Wrong { .. } => false,
             Self::Unreachable { .. } | Self::Late { .. } => true,
             Self::Refused { code, .. } => {
                 matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded)
@@ -83,33 +114,77 @@ impl Collector {
 
     /// All that is known of one trace.
     pub(crate) async fn trace(&self, trace_id: [u8; 16]) -> Result<Found, LookupError> {
-        match tokio::time::timeout(self.timeout, self.ask(trace_id)).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(status)) => Err(self.error(&status)),
+        self.ask(async {
+            let request = self.request(GetTraceRequest { trace_id: trace_id.to_vec().into() });
+            let mut parts = self.client.clone().get_trace(request).await?.into_inner();
+            let mut found = Found::default();
+            while let Some(part) = parts.message().await? {
+                found.resource_spans.extend(part.resource_spans);
+                found.partial |= part.partial;
+                found.reasons.extend(part.partial_reasons);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Traces, and why some may be missing.
+    pub(crate) async fn search(&self, request: SearchRequest) -> Result<(Vec<FoundTrace>, Vec<String>), LookupError> {
+        self.ask(async {
+            let mut parts = self.client.clone().search(self.request(request)).await?.into_inner();
+            let (mut traces, mut reasons) = (Vec::new(), Vec::new());
+            while let Some(part) = parts.message().await? {
+                traces.extend(part.traces);
+                reasons.extend(part.partial_reasons);
+            }
+            Ok((traces, reasons))
+        })
+        .await
+    }
+
+    /// Time series, and why spans may be missing.
+    pub(crate) async fn metrics(&self, request: MetricsRequest) -> Result<(Vec<TimeSeries>, Vec<String>), LookupError> {
+        self.ask(async {
+            let mut parts = self.client.clone().metrics(self.request(request)).await?.into_inner();
+            let (mut series, mut reasons) = (Vec::new(), Vec::new());
+            while let Some(part) = parts.message().await? {
+                series.extend(part.series);
+                reasons.extend(part.partial_reasons);
+            }
+            Ok((series, reasons))
+        })
+        .await
+    }
+
+    /// Spans as they come. Only the start may take no longer than `timeout`.
+    pub(crate) async fn tail(&self, request: TailRequest) -> Result<Streaming<TailResponse>, LookupError> {
+        self.ask(async { Ok(self.client.clone().tail(self.request(request)).await?.into_inner()) }).await
+    }
+
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(tenant) = &self.tenant {
+            request.metadata_mut().insert(TENANT, tenant.clone());
+        }
+        request
+    }
+
+    async fn ask<T>(&self, answer: impl Future<Output = Result<T, Status>>) -> Result<T, LookupError> {
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer.map_err(|status| self.error(&status)),
             Err(_) => Err(LookupError::Late { url: self.url.clone(), limit: self.timeout }),
         }
     }
 
-    async fn ask(&self, trace_id: [u8; 16]) -> Result<Found, Status> {
-        let mut request = Request::new(GetTraceRequest { trace_id: trace_id.to_vec().into() });
-        if let Some(tenant) = &self.tenant {
-            request.metadata_mut().insert(TENANT, tenant.clone());
-        }
-        let mut parts = self.client.clone().get_trace(request).await?.into_inner();
-        let mut found = Found::default();
-        while let Some(part) = parts.message().await? {
-            found.resource_spans.extend(part.resource_spans);
-            found.partial |= part.partial;
-            found.reasons.extend(part.partial_reasons);
-        }
-        Ok(found)
-    }
-
-    fn error(&self, status: &Status) -> LookupError {
+    /// What a status means.
+    pub(crate) fn error(&self, status: &Status) -> LookupError {
         let url = self.url.clone();
         let transport = status.source().and_then(|source| source.downcast_ref::<tonic::transport::Error>());
         match (status.code(), transport) {
             (Code::NotFound, _) => LookupError::NotFound { url },
+            (Code::InvalidArgument | Code::FailedPrecondition, _) => {
+                LookupError::Wrong { message: status.message().to_owned() }
+            }
             (_, Some(error)) => LookupError::Unreachable { url, cause: innermost(error) },
             (code, None) => LookupError::Refused { url, code, message: status.message().to_owned() },
         }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use clew_proto::v1::{
-    GetTraceRequest, GetTraceResponse,
+    GetTraceRequest, GetTraceResponse, MetricsRequest, MetricsResponse, SearchRequest, SearchResponse, TagNamesRequest,
+    TagNamesResponse, TagValuesRequest, TagValuesResponse, TailRequest, TailResponse,
     query_server::{Query, QueryServer},
 };
 use futures_util::{Stream, stream};
@@ -63,9 +64,40 @@ impl FakeCollector {
     }
 }
 
+type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+/// It knows single traces only.
+fn unknown<M>() -> Result<Response<M>, Status> {
+    Err(Status::unimplemented("this is a fake"))
+}
+
 #[tonic::async_trait]
 impl Query for Service {
-    type GetTraceStream = Pin<Box<dyn Stream<Item = Result<GetTraceResponse, Status>> + Send>>;
+    type GetTraceStream = Messages<GetTraceResponse>;
+    type SearchStream = Messages<SearchResponse>;
+    type MetricsStream = Messages<MetricsResponse>;
+    type TagValuesStream = Messages<TagValuesResponse>;
+    type TailStream = Messages<TailResponse>;
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
+        unknown()
+    }
+
+    async fn metrics(&self, _: Request<MetricsRequest>) -> Result<Response<Self::MetricsStream>, Status> {
+        unknown()
+    }
+
+    async fn tag_names(&self, _: Request<TagNamesRequest>) -> Result<Response<TagNamesResponse>, Status> {
+        unknown()
+    }
+
+    async fn tag_values(&self, _: Request<TagValuesRequest>) -> Result<Response<Self::TagValuesStream>, Status> {
+        unknown()
+    }
+
+    async fn tail(&self, _: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        unknown()
+    }
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Self::GetTraceStream>, Status> {
         let tenant = request.metadata().get("x-scope-orgid").map(|tenant| tenant.to_str().unwrap().to_owned());

@@ -19,12 +19,15 @@ mod export;
 mod fake_collector;
 mod import;
 mod load;
+mod metrics;
 mod output;
 mod place;
 mod search;
+mod tail;
 mod text;
 mod trace;
 mod up;
+mod values;
 mod verify;
 
 /// Distributed tracing: see your traces, and put tracing systems under load
@@ -48,6 +51,10 @@ enum Command {
     Trace(trace::Args),
     /// Find traces with TraceQL
     Search(search::Args),
+    /// Show spans as they come
+    Tail(tail::Args),
+    /// Compute time series with TraceQL, and draw them
+    Metrics(metrics::Args),
     /// Run an agent and a collector for this machine
     Up(up::Args),
     /// Put any OTLP endpoint under load, and check what it kept
@@ -70,6 +77,8 @@ impl Command {
             Self::Demo(args) => args.run(),
             Self::Trace(args) => args.run(),
             Self::Search(args) => args.run(),
+            Self::Tail(args) => args.run(),
+            Self::Metrics(args) => args.run(),
             Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),
             Self::Blocks(args) => args.run(),

@@ -5,6 +5,8 @@ use std::{
     io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock},
 };
 
+use rustix::termios::tcgetwinsize;
+
 /// Standard output, locked. Dropping it flushes; call `flush` to learn whether that worked.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
@@ -19,6 +21,38 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io_error = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(io_error))
+}
+
+/// Width where there is no terminal to ask.
+const DEFAULT_WIDTH: u16 = 120;
+
+/// How many columns to use: so many as were said, or as the terminal has.
+pub(crate) fn width(said: Option<u16>) -> usize {
+    let stdout = io::stdout();
+    let terminal = || if stdout.is_terminal() { tcgetwinsize(&stdout).ok() } else { None };
+    let width = said.or_else(|| terminal().map(|size| size.ws_col).filter(|columns| *columns > 0));
+    width.unwrap_or(DEFAULT_WIDTH).into()
+}
+
+/// A measured number in few characters: 0, 1.25, 12, 3.4k, 1.2M, 2.5e-7.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    let short = |value: f64, unit: &str| {
+        let digits = if value.abs() >= 100.0 { 0 } else { 2 };
+        let text = format!("{value:.digits$}");
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{text}{unit}")
+    };
+    match size {
+        _ if value == 0.0 || !value.is_finite() => format!("{}", value.abs()),
+        1e15.. | ..1e-3 => format!("{value:.1e}"),
+        1e12.. => short(value / 1e12, "T"),
+        1e9.. => short(value / 1e9, "G"),
+        1e6.. => short(value / 1e6, "M"),
+        1e4.. => short(value / 1e3, "k"),
+        ..0.1 => format!("{value:.4}"),
+        _ => short(value, ""),
+    }
 }
 
 /// A number with its thousands apart: 1 234 567.
@@ -73,6 +107,13 @@ mod tests {
         assert_eq!(shown, ["0ns", "999ns", "1.50µs", "123µs", "10.0ms", "12.3ms", "999ms", "60.0s"]);
         let long = [60_000_000_000, 3_661_000_000_000, u64::MAX].map(duration_ns);
         assert_eq!(long, ["1m00s", "1h01m", "213503d23h"]);
+    }
+
+    #[test]
+    fn measured_numbers_are_short() {
+        let numbers = [0.0, -0.0, 1.25, 12.0, 3_400.0, 34_000.0, 1.2e6, 5e15, 2.5e-7, -0.05, f64::NAN];
+        let texts = ["0", "0", "1.25", "12", "3400", "34k", "1.2M", "5.0e15", "2.5e-7", "-0.0500", "NaN"];
+        assert_eq!(numbers.map(number), texts);
     }
 
     #[test]

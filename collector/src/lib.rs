@@ -125,6 +125,7 @@ impl Options {
         rule(self.max_connections > 0, "max_connections is 0")?;
         rule(self.max_lookups > 0, "max_lookups is 0")?;
         rule(self.max_queries > 0, "max_queries is 0")?;
+        rule(self.max_tails > 0 && self.max_tails <= Semaphore::MAX_PERMITS, "max_tails is 0, or too large")?;
         rule(self.max_waiting_queries <= Semaphore::MAX_PERMITS, "max_waiting_queries is too large")?;
         rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
@@ -166,6 +167,7 @@ pub struct Collector {
     packed: BoxFuture<'static, ()>,
     intake: Intake,
     tempo: Tempo,
+    query: Query,
 }
 
 impl Collector {
@@ -234,7 +236,7 @@ impl Collector {
             room: Intake::room(half),
             world: world.clone(),
             metrics: metrics.intake.clone(),
-            drain,
+            drain: drain.clone(),
         };
         let lookup = Lookup {
             storage: storage.clone(),
@@ -247,6 +249,7 @@ impl Collector {
             storage: storage.clone(),
             cache: query_cache,
             places: Places::new(options.max_queries, options.max_waiting_queries),
+            followers: Arc::new(Semaphore::new(options.max_tails)),
             timeout: Duration::from_secs(options.query_timeout_s),
             world,
             metrics: metrics.query.clone(),
@@ -259,6 +262,7 @@ impl Collector {
             receiver,
             packed: Box::pin(packed),
             intake,
+            query: Query { lookup: lookup.clone(), queries: queries.clone(), drain },
             tempo: Tempo { lookup, queries },
         })
     }
@@ -269,7 +273,7 @@ impl Collector {
         let max_message = self.options.max_batch_bytes() + (16 << 20);
         let (_reporter, health) = tonic_health::server::health_reporter();
         let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
-            .add_service(QueryServer::new(Query(self.tempo.lookup.clone())))
+            .add_service(QueryServer::new(self.query.clone()))
             .add_service(tempo::service(self.tempo.clone()))
             .add_service(health);
         let descriptors = || {

@@ -25,6 +25,7 @@ use crate::agents::Agents;
 
 mod query;
 
+pub(crate) use query::Counted;
 pub use query::{QueryKind, QueryMetrics};
 
 /// Everything that the collector counts.

@@ -81,6 +81,8 @@ pub struct Options {
     pub max_queries: usize,
     /// Queries that may wait for two seconds until one of the others is done. Further ones are told to retry.
     pub max_waiting_queries: usize,
+    /// Clients that follow spans as they come (`clew tail`). Further ones are told to retry. At least 1.
+    pub max_tails: usize,
     /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
     pub query_timeout_s: u64,
     /// Memory for columns of blocks that queries have read, so that the next one need not read them. 0: none is kept.
@@ -124,6 +126,7 @@ impl Default for Options {
             max_lookups: 256,
             max_queries: 8,
             max_waiting_queries: 64,
+            max_tails: 64,
             query_timeout_s: 30,
             query_cache_bytes: Bytes(512 << 20),
             body_timeout_s: 30,

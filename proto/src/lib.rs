@@ -2,10 +2,14 @@
 //!
 //! The `.proto` files beside this crate are the reference; `docs/protocol.md` tells how the messages play together.
 
+pub use clew::v1;
+
 /// The generated messages, clients and servers.
 #[allow(unreachable_pub, clippy::all, rust_2018_idioms, missing_docs)]
-pub mod v1 {
-    tonic::include_proto!("clew.v1");
+pub mod clew {
+    pub mod v1 {
+        tonic::include_proto!("clew.v1");
+    }
 }
 
 /// The generated messages, clients and servers of Tempo's API.
@@ -14,7 +18,7 @@ pub mod tempopb {
     tonic::include_proto!("tempopb");
 }
 
-/// What tempopb takes from OTLP: values of attributes.
+/// What these take from OTLP: values of attributes.
 #[allow(unreachable_pub, clippy::all, rust_2018_idioms, missing_docs)]
 pub mod opentelemetry {
     pub mod proto {

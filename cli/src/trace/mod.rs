@@ -4,7 +4,7 @@ mod id;
 mod waterfall;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
     time::Duration,
 };
@@ -13,7 +13,6 @@ use anyhow::Context;
 use clew_common::otlp::json::{self, Ids};
 use clew_query::tree::Tree;
 use http::Uri;
-use rustix::termios::tcgetwinsize;
 use tonic::metadata::{Ascii, MetadataValue};
 
 pub(crate) use self::id::TraceId;
@@ -23,9 +22,6 @@ use crate::{
     collector::{Collector, Found, LookupError},
     output,
 };
-
-/// Width where there is no terminal to ask.
-const DEFAULT_WIDTH: u16 = 120;
 
 /// Which trace, and how to show it.
 #[derive(Debug, clap::Args)]
@@ -77,7 +73,7 @@ impl Args {
             return Ok(ExitCode::FAILURE);
         }
         let mut out = output::stdout();
-        let style = Style { width: self.width(), colour: output::colour(&io::stdout()) };
+        let style = Style { width: output::width(self.width), colour: output::colour(&io::stdout()) };
         self.show(&mut out, &found, style)?;
         out.flush()?;
         Ok(if found.resource_spans.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -94,13 +90,6 @@ impl Args {
         let tree = Tree::decode(&found.resource_spans).context("the collector's answer cannot be read as spans")?;
         let reasons = found.partial.then_some(&*found.reasons);
         Ok(draw(out, &hex::encode(self.id.0), &tree, reasons, style)?)
-    }
-
-    fn width(&self) -> usize {
-        let stdout = io::stdout();
-        let terminal = || if stdout.is_terminal() { tcgetwinsize(&stdout).ok() } else { None };
-        let width = self.width.or_else(|| terminal().map(|size| size.ws_col).filter(|columns| *columns > 0));
-        width.unwrap_or(DEFAULT_WIDTH).into()
     }
 
     fn not_found(&self) -> String {

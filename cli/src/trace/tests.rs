@@ -27,7 +27,7 @@ fn output(args: &Args) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(args.fetch())?;
     let mut out = Vec::new();
-    args.show(&mut out, &found, Style { width: args.width(), colour: false })?;
+    args.show(&mut out, &found, Style { width: crate::output::width(args.width), colour: false })?;
     Ok(String::from_utf8(out)?)
 }
 

@@ -23,6 +23,8 @@ pub enum QueryKind {
     TagNames,
     /// Their values.
     TagValues,
+    /// Spans as they come.
+    Tail,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +45,7 @@ impl QueryKind {
             Self::Metrics => "metrics",
             Self::TagNames => "tag_names",
             Self::TagValues => "tag_values",
+            Self::Tail => "tail",
         }
     }
 }

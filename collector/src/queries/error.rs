@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use clew_common::otlp::status::RpcStatus;
 use clew_query::exec::Stopped;
+use clew_storage::TailError;
+use tonic::{Code, Status};
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +13,9 @@ pub enum QueryError {
     /// The query makes no sense. Final.
     #[error("{0}")]
     Invalid(String),
+    /// It goes on from something that is not here. Final.
+    #[error("{0}")]
+    Elsewhere(String),
     /// Too many run and wait. Retry.
     #[error("too many queries at once; retry in {} s", retry.as_secs())]
     Refused {
@@ -22,14 +28,42 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// What was asked makes no sense.
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self::Invalid(why.into())
+    }
+
     /// As metrics name it.
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::Elsewhere(_) => "invalid",
             Self::Refused { .. } => "refused",
             Self::Stopped(Stopped::Time(_)) => "timeout",
             Self::Stopped(Stopped::Cancelled) => "cancelled",
             Self::Stopped(Stopped::TooMuch(_)) => "too_much",
         }
+    }
+}
+
+impl From<TailError> for QueryError {
+    fn from(error: TailError) -> Self {
+        match error {
+            TailError::Malformed => Self::Invalid(error.to_string()),
+            TailError::Foreign => Self::Elsewhere(error.to_string()),
+        }
+    }
+}
+
+impl From<QueryError> for Status {
+    fn from(error: QueryError) -> Self {
+        let (code, retry) = match &error {
+            QueryError::Invalid(_) => (Code::InvalidArgument, None),
+            QueryError::Elsewhere(_) => (Code::FailedPrecondition, None),
+            QueryError::Refused { retry } => (Code::ResourceExhausted, Some(*retry)),
+            QueryError::Stopped(Stopped::Time(_)) => (Code::DeadlineExceeded, None),
+            QueryError::Stopped(Stopped::TooMuch(_)) => (Code::ResourceExhausted, None),
+            QueryError::Stopped(Stopped::Cancelled) => (Code::Cancelled, None),
+        };
+        RpcStatus::new(code, &error.to_string(), retry).to_tonic()
     }
 }

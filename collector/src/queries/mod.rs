@@ -1,10 +1,16 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
-//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end. The work itself is `clew_query::exec`.
+//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
+//! `field` and `value` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens.
+//! The work itself is `clew_query::exec`.
 
+pub mod bounds;
 mod error;
+pub mod field;
 mod filter;
+mod follow;
 mod places;
+pub mod value;
 
 use std::{
     sync::Arc,
@@ -22,8 +28,13 @@ use clew_query::{
     },
 };
 use clew_storage::{Snapshot, Storage};
+use tokio::sync::Semaphore;
 
-pub use self::{error::QueryError, places::Places};
+pub use self::{
+    error::QueryError,
+    follow::{Followed, Follower},
+    places::Places,
+};
 use crate::metrics::{QueryKind, QueryMetrics};
 
 /// Exemplars of an answer at most.
@@ -42,6 +53,8 @@ pub struct Queries {
     pub timeout: Duration,
     /// Threads.
     pub world: World,
+    /// How many may follow what comes in.
+    pub followers: Arc<Semaphore>,
     /// What is counted.
     pub metrics: QueryMetrics,
 }
@@ -150,6 +163,17 @@ impl Queries {
             Ok(exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)?)
         })
         .await
+    }
+
+    /// The end of this millisecond, in nanoseconds since 1970.
+    pub fn now_ns(&self) -> u64 {
+        (self.world.clock.unix_ms() + 1) * 1_000_000
+    }
+
+    /// A range in nanoseconds: 0 as its end is now, 0 as its start an hour before the end.
+    pub fn range_or_last_hour(&self, start: u64, end: u64) -> (u64, u64) {
+        let end = if end == 0 { self.now_ns() } else { end };
+        (if start == 0 { end.saturating_sub(bounds::DEFAULT_RANGE_NS) } else { start }, end)
     }
 
     /// Runs a query on a thread for blocking work. It ends early when the returned future is dropped.

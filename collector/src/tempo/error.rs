@@ -1,10 +1,10 @@
 //! Why a query is not answered, as HTTP and gRPC say it.
 
 use axum::response::{IntoResponse, Response};
-use clew_common::{ids::NotATenant, otlp::status::RpcStatus};
+use clew_common::ids::NotATenant;
 use clew_query::exec::Stopped;
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::queries::QueryError;
 
@@ -35,7 +35,7 @@ impl From<NotATenant> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = match &self.0 {
-            QueryError::Invalid(_) => StatusCode::BAD_REQUEST,
+            QueryError::Invalid(_) | QueryError::Elsewhere(_) => StatusCode::BAD_REQUEST,
             QueryError::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
             QueryError::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
             QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -52,13 +52,6 @@ impl IntoResponse for Refused {
 
 impl From<Refused> for Status {
     fn from(Refused(error): Refused) -> Self {
-        let (code, retry) = match &error {
-            QueryError::Invalid(_) => (Code::InvalidArgument, None),
-            QueryError::Refused { retry } => (Code::ResourceExhausted, Some(*retry)),
-            QueryError::Stopped(Stopped::Time(_)) => (Code::DeadlineExceeded, None),
-            QueryError::Stopped(Stopped::TooMuch(_)) => (Code::ResourceExhausted, None),
-            QueryError::Stopped(Stopped::Cancelled) => (Code::Cancelled, None),
-        };
-        RpcStatus::new(code, &error.to_string(), retry).to_tonic()
+        error.into()
     }
 }

@@ -22,22 +22,18 @@ use http::HeaderMap;
 
 use super::{
     Tempo,
-    bounds::{self, within},
     error::Refused,
     params::Params,
     respond::{Reply, took},
+};
+use crate::queries::{
+    Asked, MAX_EXEMPLARS,
+    bounds::{self, DEFAULT_RANGE_NS, DEFAULT_SERIES, MAX_SERIES, within},
     value::{key_text, key_value, text},
 };
-use crate::queries::{Asked, MAX_EXEMPLARS};
 
 /// Exemplars of an answer when nothing is said.
 const DEFAULT_EXEMPLARS: u32 = 100;
-/// Series of an answer when nothing is said.
-const DEFAULT_SERIES: u32 = 1_000;
-/// Series that it may have.
-const MAX_SERIES: u32 = 10_000;
-/// The range when nothing is said: the last hour.
-const DEFAULT_RANGE_NS: u64 = 3_600 * 1_000_000_000;
 
 /// `/api/metrics/query_range`
 pub async fn range_over_http(
@@ -86,21 +82,10 @@ fn query(params: &Params) -> Result<String, Refused> {
 impl Tempo {
     /// From `start`, `end` and `since`.
     fn range_of(&self, params: &Params) -> Result<(u64, u64), Refused> {
-        let end = params.time_ns("end")?.unwrap_or_else(|| self.now_ns());
+        let end = params.time_ns("end")?.unwrap_or_else(|| self.queries.now_ns());
         let since = params.duration_ns("since")?.unwrap_or(DEFAULT_RANGE_NS);
         // In messages 0 says nothing.
         Ok((params.time_ns("start")?.unwrap_or(end.saturating_sub(since)).max(1), end.max(1)))
-    }
-
-    /// The end of this millisecond.
-    fn now_ns(&self) -> u64 {
-        (self.queries.world.clock.unix_ms() + 1) * 1_000_000
-    }
-
-    /// The range that a message says; the last hour when it says none.
-    fn range_or_last_hour(&self, start: u64, end: u64) -> (u64, u64) {
-        let end = if end == 0 { self.now_ns() } else { end };
-        (if start == 0 { end.saturating_sub(DEFAULT_RANGE_NS) } else { start }, end)
     }
 
     /// Computes time series.
@@ -112,7 +97,7 @@ impl Tempo {
         tenant: &Tenant,
         request: QueryRangeRequest,
     ) -> Result<Reply<QueryRangeResponse>, Refused> {
-        let (start, end) = self.range_or_last_hour(request.start, request.end);
+        let (start, end) = self.queries.range_or_last_hour(request.start, request.end);
         let steps = bounds::steps(start, end, request.step)?;
         let options = MetricsOptions {
             steps,
@@ -143,7 +128,7 @@ impl Tempo {
         tenant: &Tenant,
         request: QueryInstantRequest,
     ) -> Result<Reply<QueryInstantResponse>, Refused> {
-        let (start, end) = self.range_or_last_hour(request.start, request.end);
+        let (start, end) = self.queries.range_or_last_hour(request.start, request.end);
         let options =
             MetricsOptions { steps: bounds::instant(start, end)?, exemplars: 0, max_series: DEFAULT_SERIES as usize };
         let asked = self.queries.metrics(tenant, request.query, options).await?;

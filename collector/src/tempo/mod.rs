@@ -3,9 +3,7 @@
 //! A request over HTTP (`params`) or gRPC (`grpc`) becomes a message of tempopb; `search`, `metrics` and `tags` answer it with another; `respond`
 //! writes that as JSON (`json`) or as protobuf. `trace` is apart: its answers are OTLP as it was stored.
 
-mod bounds;
 mod error;
-mod field;
 mod grpc;
 mod json;
 mod metrics;
@@ -15,7 +13,6 @@ mod search;
 mod tags;
 mod tags_query;
 mod trace;
-mod value;
 
 pub use grpc::service;
 

@@ -11,23 +11,16 @@ use http::HeaderMap;
 
 use super::{
     Tempo,
-    bounds::{range, within},
     error::Refused,
     params::Params,
     respond::{Reply, took},
     tags_query,
+};
+use crate::queries::{
+    Asked,
+    bounds::{DEFAULT_SPANS, DEFAULT_TRACES, MAX_SPANS, MAX_TRACES, range_s, within},
     value::key_value,
 };
-use crate::queries::Asked;
-
-/// Traces that an answer has when nothing is said.
-const DEFAULT_TRACES: u32 = 20;
-/// Traces that it may have.
-const MAX_TRACES: u32 = 10_000;
-/// Spans that a span set shows when nothing is said.
-const DEFAULT_SPANS: u32 = 3;
-/// Spans that it may show.
-const MAX_SPANS: u32 = 1_000;
 
 /// Stands for the name and the service of a root that is not there.
 const NO_ROOT: &str = "<root span not yet received>";
@@ -72,7 +65,7 @@ impl Tempo {
             request.query
         };
         let options = SearchOptions {
-            range: range(request.start, request.end)?,
+            range: range_s(request.start, request.end)?,
             limit: within("limit", request.limit, DEFAULT_TRACES, MAX_TRACES)?,
             spans: within("spss", request.spans_per_span_set, DEFAULT_SPANS, MAX_SPANS)?,
         };

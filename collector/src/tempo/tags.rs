@@ -19,19 +19,17 @@ use http::HeaderMap;
 
 use super::{
     Tempo,
-    bounds::{range, within},
     error::Refused,
-    field::field,
     params::Params,
     respond::{Reply, took},
-    tags_query, value,
+    tags_query,
 };
-use crate::queries::{Answer, Asked};
-
-/// Names of a scope, or values, that an answer has when nothing is said.
-const DEFAULT_TAGS: u32 = 1_000;
-/// Those that it may have.
-const MAX_TAGS: u32 = 100_000;
+use crate::queries::{
+    Answer, Asked,
+    bounds::{DEFAULT_TAGS, MAX_TAGS, range_s, within},
+    field::field,
+    value,
+};
 
 /// As Tempo calls them.
 const SCOPES: [(&str, TagScope); 6] = [
@@ -139,7 +137,7 @@ impl Tempo {
         request: SearchTagsRequest,
     ) -> Result<Reply<SearchTagsV2Response>, Refused> {
         let options = TagOptions {
-            range: range(request.start, request.end)?,
+            range: range_s(request.start, request.end)?,
             limit: within("limit", request.max_tags_per_scope, DEFAULT_TAGS, MAX_TAGS)?,
         };
         let asked = self.queries.tag_names(tenant, scope(&request.scope)?, request.query, options).await?;
@@ -209,7 +207,7 @@ impl Tempo {
         request: &SearchTagValuesRequest,
     ) -> Result<Reply<(Vec<Value>, MetadataMetrics)>, Refused> {
         let options = TagOptions {
-            range: range(request.start, request.end)?,
+            range: range_s(request.start, request.end)?,
             limit: within("limit", request.max_tag_values, DEFAULT_TAGS, MAX_TAGS)?,
         };
         let asked = self.queries.tag_values(tenant, field, request.query.clone(), options).await?;

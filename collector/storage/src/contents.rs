@@ -3,11 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::{Range, RangeInclusive},
     sync::Arc,
 };
 
 use clew_common::ids::Tenant;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
@@ -30,6 +32,8 @@ pub struct Contents {
     state: RwLock<State>,
     /// Appends on their way into the WAL: for each the lowest number that its record can get.
     coming: Mutex<Coming>,
+    /// Changes when there is something new in memory.
+    news: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -40,6 +44,8 @@ struct Coming {
 
 struct State {
     active: Arc<Generation>,
+    /// How many were sealed before it.
+    number: u64,
     /// Oldest first.
     sealed: Vec<Arc<Generation>>,
     blocks: HashMap<Tenant, Arc<Blocks>>,
@@ -58,9 +64,20 @@ impl Drop for Ticket {
 }
 
 /// A tenant's share of an instant.
+#[derive(Clone)]
 pub struct Instant {
-    /// Tables in memory, each with how many of its batches count; oldest first.
-    pub tables: Vec<(Arc<Table>, usize)>,
+    /// Tables in memory, each with the places of the batches that count; oldest first.
+    pub tables: Vec<(Arc<Table>, Range<usize>)>,
+    /// What is in blocks.
+    pub blocks: Arc<Blocks>,
+}
+
+/// A tenant's share of an instant, for those who follow it.
+pub struct Numbered {
+    /// Tables in memory, each with the number of its generation and how many batches it has; oldest first.
+    pub tables: Vec<(u64, Arc<Table>, usize)>,
+    /// The generations in memory, by number. Numbers grow and are never used again, until the process ends.
+    pub generations: RangeInclusive<u64>,
     /// What is in blocks.
     pub blocks: Arc<Blocks>,
 }
@@ -70,8 +87,9 @@ impl Contents {
     pub fn new(blocks: HashMap<Tenant, Blocks>) -> Self {
         let blocks = blocks.into_iter().map(|(tenant, blocks)| (tenant, Arc::new(blocks))).collect();
         Self {
-            state: RwLock::new(State { active: Arc::new(Generation::begin()), sealed: Vec::new(), blocks }),
+            state: RwLock::new(State { active: Arc::new(Generation::begin()), number: 0, sealed: Vec::new(), blocks }),
             coming: Mutex::default(),
+            news: watch::Sender::default(),
         }
     }
 
@@ -90,6 +108,15 @@ impl Contents {
         let state = self.state.read();
         state.active.publish(tenant, seq, redelivery, spans);
         noted();
+        drop(state);
+        if self.news.receiver_count() > 0 {
+            self.news.send_replace(());
+        }
+    }
+
+    /// Changes whenever something was published.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// The active generation.
@@ -110,6 +137,7 @@ impl Contents {
         if state.active.batches() > 0 {
             let sealed = std::mem::replace(&mut state.active, Arc::new(Generation::begin()));
             state.sealed.push(sealed);
+            state.number += 1;
         }
     }
 
@@ -141,15 +169,37 @@ impl Contents {
         let state = self.state.read();
         let tables = state.sealed.iter().chain([&state.active]).filter_map(|generation| generation.table(tenant));
         let tables = tables.map(|table| {
-            let upto = table.len();
-            (table, upto)
+            let places = 0..table.len();
+            (table, places)
         });
         Instant { tables: tables.collect(), blocks: state.blocks.get(tenant).cloned().unwrap_or_default() }
+    }
+
+    /// This instant, for a tenant, with the numbers of generations.
+    pub fn numbered(&self, tenant: &Tenant) -> Numbered {
+        let state = self.state.read();
+        let first = state.number - state.sealed.len() as u64;
+        let generations = (first..).zip(state.sealed.iter().chain([&state.active]));
+        let tables = generations.filter_map(|(number, generation)| Some((number, generation.table(tenant)?)));
+        let tables = tables.map(|(number, table)| {
+            let batches = table.len();
+            (number, table, batches)
+        });
+        Numbered {
+            tables: tables.collect(),
+            generations: first..=state.number,
+            blocks: state.blocks.get(tenant).cloned().unwrap_or_default(),
+        }
     }
 
     /// All tenants with their blocks.
     pub fn blocks(&self) -> Vec<(Tenant, Arc<Blocks>)> {
         self.state.read().blocks.iter().map(|(tenant, blocks)| (tenant.clone(), blocks.clone())).collect()
+    }
+
+    /// Every WAL record below this number was published; `committed` are durable.
+    pub fn published(&self, committed: u64) -> u64 {
+        self.coming.lock().lowest.values().copied().fold(committed, u64::min)
     }
 
     /// The lowest number of a WAL record that is not, or may not be, in a block; `committed` when all are.

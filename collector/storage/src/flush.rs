@@ -58,7 +58,7 @@ impl Flusher {
 
     fn flush(&self, generation: &Arc<Generation>, tenant: &Tenant, table: &Table) -> Result<(), FlushError> {
         let started = std::time::Instant::now();
-        let inputs: Vec<_> = table.batches(usize::MAX).iter().map(|batch| batch.columns().clone()).collect();
+        let inputs: Vec<_> = table.all().iter().map(|batch| batch.columns().clone()).collect();
         let created_ms = self.clock.lock().about_ms();
         let spec = Spec {
             id: self.world.random.uuid(self.world.clock),

@@ -2,7 +2,7 @@
 //!
 //! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `flush` -> `block`, on a `store`.
 //! `decode` opens a batch and checks it, `columns` turns it into Arrow. `contents` is what can be found now, of which a
-//! `snapshot` is one instant. `batches` remembers which batches of which agents are durable, `checkpoint` those whose WAL is
+//! `snapshot` is one instant; a `tail` follows it. `batches` remembers which batches of which agents are durable, `checkpoint` those whose WAL is
 //! gone. `catalogue` and `replay` put it all together again at start. The crate knows no gRPC.
 
 mod batches;
@@ -25,6 +25,7 @@ mod snapshot;
 mod storage;
 pub mod store;
 mod sweep;
+mod tail;
 pub mod verify;
 pub mod wal;
 
@@ -37,3 +38,4 @@ pub use decode::{DecodeError, Decoded};
 pub use maintain::MaintainError;
 pub use snapshot::{Memory, Snapshot, SnapshotError};
 pub use storage::{AppendError, OpenError, Opened, Options, Stats, Storage};
+pub use tail::{Cursor, News, Tail, TailError};

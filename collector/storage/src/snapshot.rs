@@ -1,6 +1,6 @@
 //! One consistent instant of what is stored, for a query.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use crate::{
     memtable::Table,
 };
 
-/// What was stored for one tenant at one instant. What comes later is not seen.
+/// What was stored for one tenant at one instant. What comes later is not seen. Cheap to clone.
+#[derive(Clone)]
 pub struct Snapshot(pub(crate) Instant);
 
 /// Why a part of a snapshot cannot be read. The rest can: answers are then partial.
@@ -25,7 +26,7 @@ impl Snapshot {
     /// The spans of a trace: parts of OTLP TracesData, which may hold the same span twice. Blocking: may read the disk.
     pub fn trace(&self, trace: &TraceId) -> Vec<Result<Bytes, SnapshotError>> {
         let Instant { tables, blocks } = &self.0;
-        let memory = tables.iter().filter_map(|(table, upto)| Some(Ok(in_memory(table, *upto, trace)?)));
+        let memory = tables.iter().filter_map(|(table, places)| Some(Ok(in_memory(table, places, trace)?)));
         let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace));
         let stored = stored.filter_map(|block| block.trace(trace).map_err(|error| Arc::new(error).into()).transpose());
         let damaged = blocks.damaged.iter().map(|(_, error)| Err(error.clone().into()));
@@ -44,7 +45,7 @@ impl Snapshot {
 
     /// What is in memory, oldest first.
     pub fn memory(&self) -> impl Iterator<Item = Memory> + '_ {
-        self.0.tables.iter().map(|(table, upto)| Memory { table: table.clone(), upto: *upto })
+        self.0.tables.iter().map(|(table, places)| Memory { table: table.clone(), places: places.clone() })
     }
 }
 
@@ -52,18 +53,19 @@ impl Snapshot {
 #[derive(Clone)]
 pub struct Memory {
     table: Arc<Table>,
-    upto: usize,
+    /// The batches that count.
+    places: Range<usize>,
 }
 
 impl Memory {
     /// The batches, in memory form, in the order in which they came.
     pub fn batches(&self) -> Vec<RecordBatch> {
-        self.table.batches(self.upto).iter().map(|batch| batch.columns().clone()).collect()
+        self.table.batches(&self.places).iter().map(|batch| batch.columns().clone()).collect()
     }
 
     /// The places of the batches that hold spans of a trace.
     pub fn find(&self, trace: &TraceId) -> Vec<usize> {
-        self.table.find_places(trace, self.upto)
+        self.table.find_places(trace, &self.places).iter().map(|place| place - self.places.start).collect()
     }
 
     /// A resource of one of the batches.
@@ -82,9 +84,9 @@ impl Memory {
     }
 }
 
-fn in_memory(table: &Table, upto: usize, trace: &TraceId) -> Option<Bytes> {
+fn in_memory(table: &Table, places: &Range<usize>, trace: &TraceId) -> Option<Bytes> {
     let mut out = Vec::new();
-    for batch in table.find(trace, upto) {
+    for batch in table.find(trace, places) {
         // It cannot fail: the batch came from the builder, and the rows are its.
         if let Err(error) = write_otlp(batch.columns(), &batch.rows_of(trace), |id| table.resource(id), &mut out) {
             tracing::error!(%error, "a batch in memory cannot be read");

@@ -35,6 +35,7 @@ use crate::{
     snapshot::Snapshot,
     store::{Store, StoreError},
     sweep::Sweeper,
+    tail::{Cursor, Tail, TailError},
     wal::{self, Notes, Objects, Wal},
 };
 
@@ -344,6 +345,14 @@ impl Storage {
     /// This instant, for a query.
     pub fn snapshot(&self, tenant: &Tenant) -> Snapshot {
         Snapshot(self.0.contents.instant(tenant))
+    }
+
+    /// Follows a tenant's spans: from now on, or from where another tail was.
+    ///
+    /// # Errors
+    /// When the cursor is none of this collector's.
+    pub fn tail(&self, tenant: &Tenant, after: Option<Cursor>) -> Result<Tail, TailError> {
+        Tail::start(self.0.clone(), tenant.clone(), after)
     }
 
     /// What the store takes.

@@ -1,19 +1,46 @@
-//! `clew search` against a collector.
+//! `clew search`, `clew metrics` and `clew tail` against a collector.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clew_integration_tests::program;
 use serde_json::Value;
 
 use crate::shop::{Shop, now, order, trace_id};
 
-fn search(shop: &Shop, arguments: &[&str]) -> Result<(bool, String, String)> {
-    let collector = format!("http://{}", shop.collector.grpc);
-    let command = ["search", "--collector", &collector];
-    let Output { status, stdout, stderr } = Command::new(program("clew")?).args(command).args(arguments).output()?;
+fn clew(shop: &Shop, arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(program("clew")?);
+    command.args(arguments).args(["--collector", &format!("http://{}", shop.collector.grpc)]);
+    Ok(command)
+}
+
+/// Whether it succeeded, and what it wrote.
+fn run(shop: &Shop, arguments: &[&str]) -> Result<(bool, String, String)> {
+    let Output { status, stdout, stderr } = clew(shop, arguments)?.output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(stdout), text(stderr)))
+}
+
+/// Goes on until it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn start(shop: &Shop, arguments: &[&str]) -> Result<(Self, impl Iterator<Item = std::io::Result<String>> + use<>)> {
+        let mut child = clew(shop, arguments)?.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        Ok((Self(child), BufReader::new(stdout).lines()))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +48,7 @@ async fn clew_search_shows_traces_with_what_was_found() -> Result<()> {
     let shop = Shop::open(&[])?;
     shop.send(None, &order(1, now() - 60_000_000_000)).await?;
     shop.send(None, &order(2, now())).await?;
-    let (found, text, error) = search(&shop, &["{ status = error && span.card.kind != nil }"])?;
+    let (found, text, error) = run(&shop, &["search", "{ status = error && span.card.kind != nil }"])?;
     assert!(found && error.is_empty(), "{text}{error}");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
@@ -31,21 +58,92 @@ async fn clew_search_shows_traces_with_what_was_found() -> Result<()> {
     assert!(lines[1].contains("0000000000000002    100ms  charge"), "{text}");
     assert!(lines[1].contains("status=error span.card.kind=credit card"), "{text}");
 
-    let (found, text, _) = search(&shop, &["{ } | count() > 1", "--json", "--since", "30s"])?;
+    let (found, text, _) = run(&shop, &["search", "{ } | count() > 1", "--json", "--since", "30s"])?;
     let trace: Value = serde_json::from_str(&text)?;
-    assert!(found && trace["traceID"] == trace_id(2) && trace["spanSets"][0]["attributes"]["count()"] == "2", "{text}");
+    assert!(found && trace["traceID"] == trace_id(2) && trace["spanSets"][0]["attributes"]["count()"] == 2, "{text}");
     assert_eq!(trace["serviceStats"]["payments"]["errorCount"], 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clew_search_says_what_is_wrong() -> Result<()> {
+async fn the_commands_say_what_is_wrong() -> Result<()> {
     let shop = Shop::open(&[])?;
-    assert_eq!(search(&shop, &["{ }"])?, (false, String::new(), "clew: nothing was found\n".to_owned()));
-    let (found, _, error) = search(&shop, &["{ status = }"])?;
-    assert!(!found && error.contains("line 1, column 12") && error.contains("expected"), "{error}");
-    let gone = Command::new(program("clew")?).args(["search", "{ }", "--collector", "http://127.0.0.1:1"]).output()?;
-    let error = String::from_utf8_lossy(&gone.stderr).into_owned();
-    assert!(!gone.status.success() && error.contains("clew up"), "{error}");
+    assert_eq!(run(&shop, &["search", "{ }"])?, (false, String::new(), "clew: nothing was found\n".to_owned()));
+    assert_eq!(run(&shop, &["metrics", "{ name = \"x\" } | rate() by (name)"])?.2, "clew: nothing was found\n");
+    for command in ["search", "metrics", "tail"] {
+        let (found, _, error) = run(&shop, &[command, "{ status = }"])?;
+        assert!(!found && error.contains("line 1, column 12") && error.contains("expected"), "{command}: {error}");
+        let gone =
+            Command::new(program("clew")?).args([command, "{ }", "--collector", "http://127.0.0.1:1"]).output()?;
+        let error = String::from_utf8_lossy(&gone.stderr).into_owned();
+        assert!(!gone.status.success() && error.contains("clew up"), "{command}: {error}");
+    }
+    for (query, why) in [
+        ("{ } | rate()", "time series"),
+        ("{ } >> { }", "one by one"),
+        ("{ trace:duration > 1s }", "once the whole trace is"),
+    ] {
+        let (found, _, error) = run(&shop, &["tail", query])?;
+        assert!(!found && error.contains(why), "{query}: {error}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clew_metrics_draws_time_series() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    for number in 1..9 {
+        shop.send(None, &order(number, now() - u64::from(number) * 60_000_000_000)).await?;
+    }
+    let query = "{ } | count_over_time() by (resource.service.name)";
+    let (found, text, error) = run(&shop, &["metrics", query, "--since", "10m", "--step", "60s", "--width", "80"])?;
+    assert!(found && error.is_empty(), "{text}{error}");
+    assert!(text.contains("│⡇") || text.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), "{text}");
+    for service in ["shop", "payments"] {
+        assert!(text.contains(&format!("━━ resource.service.name={service}")), "{text}");
+    }
+    let (_, text, _) = run(&shop, &["metrics", query, "--instant", "--since", "20m"])?;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("    8  █")), "{text}");
+    let (_, text, _) = run(&shop, &["metrics", query, "--instant", "--since", "20m", "--json"])?;
+    let series: Value = serde_json::from_str(text.lines().next().context("no line")?)?;
+    assert_eq!(series["values"][0][1], 8.0, "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clew_tail_shows_spans_as_they_come_and_goes_on_where_it_was() -> Result<()> {
+    let mut shop = Shop::open(&[])?;
+    let file = tempfile::tempdir()?;
+    let file = file.path().join("cursor");
+    let file = file.to_str().context("a path")?;
+    let query = "{ status = error }";
+    shop.send(None, &order(1, now())).await?;
+    let (tail, mut lines) = Running::start(&shop, &["tail", query, "--cursor-file", file])?;
+    // It may not follow yet: what is sent until then is not shown.
+    let line = loop {
+        shop.send(None, &order(2, now())).await?;
+        if std::fs::exists(file)? {
+            break lines.next().context("no line")??;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(line.contains(&trace_id(2)) && line.contains("100ms  payments  charge  ERROR"), "{line}");
+    // The collector goes away and comes back.
+    shop.collector.process.kill()?;
+    shop.collector.restart()?;
+    shop.send(None, &order(3, now())).await?;
+    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(&trace_id(3))));
+    assert!(line.is_some(), "it does not go on");
+    drop(tail);
+    // What came while nobody looked.
+    shop.send(None, &order(4, now())).await?;
+    let (_tail, lines) = Running::start(&shop, &["tail", query, "--cursor-file", file, "--json"])?;
+    let fourth = lines.map_while(Result::ok).find_map(|line| {
+        let traces: Value = serde_json::from_str(&line).ok()?;
+        let span = &traces["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+        (span["traceId"] == trace_id(4)).then(|| span["name"].clone())
+    });
+    assert_eq!(fourth, Some(Value::String("charge".to_owned())));
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `tags` lists names and values. `scope` is all of it for one query.
+//! where it can. `matches` finds single spans. `tags` lists names and values. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
@@ -12,6 +12,7 @@ mod coded;
 mod codes;
 mod field;
 mod mask;
+mod matches;
 mod metrics;
 mod parallel;
 mod part;
@@ -25,6 +26,7 @@ mod traces;
 
 pub use budget::{Budget, Client, Stopped};
 pub use cache::Cache;
+pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
 pub use tags::{TagOptions, TagScope, TagValues, Tags, tag_names, tag_values};

@@ -9,7 +9,7 @@ use clew_common::{
     world::World,
 };
 use clew_query::{
-    exec::{Budget, Cache, Found, MetricsOptions, Range, SearchOptions, metrics, search},
+    exec::{Budget, Cache, Found, Matches, MetricsOptions, Range, SearchOptions, SpanFilter, metrics, search},
     traceql::{
         ast::{Body, Pipeline},
         parse,
@@ -206,6 +206,40 @@ fn every_case_is_answered_as_the_reference_does() {
         }
         assert!(wrong.is_empty(), "{blocks} blocks, {} differ:\n{}", wrong.len(), wrong.join("\n"));
     }
+}
+
+#[test]
+fn single_spans_are_found_by_every_filter_that_needs_no_more() {
+    let stored = Stored::new(3);
+    let mut filters = 0;
+    cases::queries("find", |text| {
+        let Ok(query) = parse(text) else { return };
+        let Ok(filter) = SpanFilter::of(query.clone()) else { return };
+        let Body::Spans(pipeline) = query.body else { unreachable!() };
+        filters += 1;
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        let mut matches = Matches::new(stored.snapshot.clone(), filter);
+        let (mut found, mut spans) = (Vec::new(), 0);
+        loop {
+            let piece = matches.next(&stored.cache, &budget).unwrap();
+            let resources = TracesData::decode(&*piece.otlp).unwrap().resource_spans;
+            let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
+            found.extend(scopes.flat_map(|scope| scope.spans).map(|span| hex::encode(span.span_id)));
+            spans += piece.spans as usize;
+            if piece.last {
+                break;
+            }
+        }
+        assert_eq!((spans, matches.missing()), (found.len(), &[][..]));
+        let sets = stored.search(&pipeline).into_iter().flat_map(|trace| trace.sets);
+        let mut expected: Vec<_> = sets.flat_map(|set| set.spans).map(|span| hex::encode(span.id)).collect();
+        for ids in [&mut found, &mut expected] {
+            ids.sort();
+            ids.dedup();
+        }
+        assert_eq!(found, expected, "{text}");
+    });
+    assert!(filters > 100, "{filters}");
 }
 
 #[test]

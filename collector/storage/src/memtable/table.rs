@@ -1,6 +1,6 @@
 //! One tenant's batches of a generation.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use arrow_array::{FixedSizeBinaryArray, RecordBatch, cast::AsArray};
 use clew_common::{ids::TraceId, ranges::SeqRanges};
@@ -13,12 +13,16 @@ use crate::{
 
 /// A batch of spans in memory. Never changes.
 #[derive(Clone)]
-pub struct Batch(RecordBatch);
+pub struct Batch {
+    columns: RecordBatch,
+    /// The number of the WAL record that it came from.
+    seq: u64,
+}
 
 impl Batch {
     /// Its columns, in memory form.
     pub fn columns(&self) -> &RecordBatch {
-        &self.0
+        &self.columns
     }
 
     /// The rows of a trace.
@@ -33,7 +37,7 @@ impl Batch {
     }
 
     fn trace_ids(&self) -> Option<&FixedSizeBinaryArray> {
-        self.0.column(core::TRACE_ID).as_fixed_size_binary_opt()
+        self.columns.column(core::TRACE_ID).as_fixed_size_binary_opt()
     }
 }
 
@@ -78,7 +82,7 @@ impl Table {
     pub fn insert(&self, seq: u64, redelivery: bool, spans: Spans) -> usize {
         let Spans { batch, resources } = spans;
         let mut grown = batch.get_array_memory_size();
-        let batch = Batch(batch);
+        let batch = Batch { columns: batch, seq };
         let mut inner = self.inner.write();
         let inner = &mut *inner;
         inner.seqs.insert(seq);
@@ -129,21 +133,30 @@ impl Table {
         self.inner.read().bytes
     }
 
-    /// The batches below `upto` that hold spans of a trace.
-    pub fn find(&self, trace: &TraceId, upto: usize) -> Vec<Batch> {
+    /// Those of the batches at some places that hold spans of a trace.
+    pub fn find(&self, trace: &TraceId, places: &Range<usize>) -> Vec<Batch> {
         let inner = self.inner.read();
-        inner.places(trace).take_while(|place| *place < upto).map(|place| inner.batches[place].clone()).collect()
+        inner.places(trace, places).map(|place| inner.batches[place].clone()).collect()
     }
 
-    /// The places of the batches below `upto` that hold spans of a trace.
-    pub fn find_places(&self, trace: &TraceId, upto: usize) -> Vec<usize> {
-        self.inner.read().places(trace).take_while(|place| *place < upto).collect()
+    /// Their places.
+    pub fn find_places(&self, trace: &TraceId, places: &Range<usize>) -> Vec<usize> {
+        self.inner.read().places(trace, places).collect()
     }
 
-    /// The batches below `upto`.
-    pub fn batches(&self, upto: usize) -> Vec<Batch> {
-        let inner = self.inner.read();
-        inner.batches[..upto.min(inner.batches.len())].to_vec()
+    /// The batches at some places.
+    pub fn batches(&self, places: &Range<usize>) -> Vec<Batch> {
+        self.inner.read().batches.get(places.clone()).unwrap_or_default().to_vec()
+    }
+
+    /// All batches.
+    pub fn all(&self) -> Vec<Batch> {
+        self.inner.read().batches.clone()
+    }
+
+    /// The place of the first batch from a WAL record whose number is as said.
+    pub fn first_where(&self, is: impl Fn(u64) -> bool) -> Option<usize> {
+        self.inner.read().batches.iter().position(|batch| is(batch.seq))
     }
 
     /// A resource of one of the batches.
@@ -168,12 +181,14 @@ impl Table {
 }
 
 impl Inner {
-    fn places(&self, trace: &TraceId) -> impl Iterator<Item = usize> {
+    fn places(&self, trace: &TraceId, within: &Range<usize>) -> impl Iterator<Item = usize> {
         let mut at = self.traces.get(trace.as_bytes()).map_or(END, |chain| chain.first);
-        std::iter::from_fn(move || {
+        let places = std::iter::from_fn(move || {
             let link = self.links.get(at as usize)?;
             at = link.next;
             Some(link.batch as usize)
-        })
+        });
+        // They are in order.
+        places.skip_while(|place| *place < within.start).take_while(|place| *place < within.end)
     }
 }

@@ -24,6 +24,7 @@ mod append;
 mod crash;
 mod flush;
 mod outside;
+mod tail;
 mod verify;
 
 const AGENT: Uuid = Uuid::from_bytes([7; 16]);

@@ -190,6 +190,23 @@ impl Wal {
         }
     }
 
+    /// The name for ever of the record with this number: which log, and the number there.
+    pub fn name(&self, seq: u64) -> Option<(Uuid, u64)> {
+        match self {
+            Self::Disk { collector, .. } => Some((*collector, seq)),
+            Self::Objects(objects) => objects.name(seq),
+        }
+    }
+
+    /// Whether a record, by its name, comes after another one; None when these are of logs that have nothing to do with each
+    /// other. The epochs of a log in a store have ids that grow.
+    pub fn is_after(&self, name: (Uuid, u64), other: (Uuid, u64)) -> Option<bool> {
+        match self {
+            Self::Disk { .. } if name.0 != other.0 => None,
+            _ => Some(name > other),
+        }
+    }
+
     /// Deletes files whose every record is below `seq`. To be called once a checkpoint has been written that knows them.
     /// Blocking: in a store these are requests. What cannot be deleted now is tried again at the next call.
     pub fn free_before(&self, seq: u64) {

@@ -190,6 +190,11 @@ impl Objects {
         Entries::of_objects(self.0.shared.place.clone(), left, self.stats())
     }
 
+    /// See [`super::Wal::name`].
+    pub fn name(&self, seq: u64) -> Option<(Uuid, u64)> {
+        self.0.sources.name(seq)
+    }
+
     /// See [`super::Wal::sources`].
     pub fn sources(&self, seqs: &SeqRanges) -> Vec<(Uuid, SeqRanges)> {
         self.0.sources.of(seqs)

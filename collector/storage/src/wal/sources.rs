@@ -31,6 +31,12 @@ impl Sources {
         self.0.last().map_or(1, |source| source.end)
     }
 
+    /// The epoch of a record, and its number there. What is before the first record is the epoch's number before it.
+    pub fn name(&self, seq: u64) -> Option<(Uuid, u64)> {
+        let source = self.0.iter().find(|source| seq < source.end)?;
+        Some((source.epoch, (source.theirs + seq).saturating_sub(source.first)))
+    }
+
     /// The names of records with these numbers.
     pub fn of(&self, seqs: &SeqRanges) -> Vec<(Uuid, SeqRanges)> {
         let below = (seqs.upto() > 0).then_some(0..seqs.upto());
@@ -67,5 +73,6 @@ mod tests {
         let named: Vec<_> =
             named.iter().map(|(id, seqs)| (*id, (0..12).filter(|seq| seqs.contains(*seq)).collect())).collect();
         assert_eq!(named, [(a, vec![6, 7]), (b, vec![1, 2, 6])]);
+        assert_eq!([0, 3, 4].map(|seq| sources.name(seq)), [Some((a, 4)), Some((a, 7)), Some((b, 1))]);
     }
 }

@@ -5,15 +5,15 @@ use clew_query::traceql::{
     ast::{Body, Field, Pipeline, Stage},
 };
 
-use super::error::Refused;
+use super::QueryError;
 
 /// The field that a tag's name names, as TraceQL writes it: `resource.service.name`, `.http.method`, `name`, `span:name`.
 ///
 /// # Errors
 /// When it names none.
-pub fn field(name: &str) -> Result<Field, Refused> {
+pub fn field(name: &str) -> Result<Field, QueryError> {
     let wrong = |why: String| {
-        Refused::invalid(format!(
+        QueryError::invalid(format!(
             "{name:?} is no tag: expected a name such as .http.method, resource.service.name or name{why}"
         ))
     };

@@ -1,4 +1,4 @@
-//! Values of TraceQL in Tempo's messages.
+//! Values of TraceQL in messages.
 
 use clew_proto::opentelemetry::proto::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use clew_query::traceql::{ast::Literal, value::Value};
@@ -14,7 +14,7 @@ pub fn key_text(key: &str, text: String) -> KeyValue {
 }
 
 /// A value. What OTLP has no type for is its text, as in queries; bytes and maps are left empty.
-fn any(value: &Value) -> AnyValue {
+pub fn any(value: &Value) -> AnyValue {
     let value = match value {
         Value::Bool(yes) => Some(any_value::Value::BoolValue(*yes)),
         Value::Int(number) => Some(any_value::Value::IntValue(*number)),

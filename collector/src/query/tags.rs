@@ -1,0 +1,66 @@
+//! What attributes are called, and what values fields have.
+
+use clew_common::ids::Tenant;
+use clew_proto::{
+    opentelemetry::proto::common::v1::AnyValue,
+    v1::{ScopeTags, TagNamesRequest, TagNamesResponse, TagScope, TagValuesRequest, TagValuesResponse},
+};
+use clew_query::exec::{self, TagOptions};
+use prost::Message;
+use tonic::Status;
+
+use super::parts;
+use crate::queries::{
+    Queries, QueryError,
+    bounds::{DEFAULT_TAGS, MAX_TAGS, range_ns, within},
+    field::field,
+    value::any,
+};
+
+const SCOPES: [(TagScope, exec::TagScope); 6] = [
+    (TagScope::Span, exec::TagScope::Span),
+    (TagScope::Resource, exec::TagScope::Resource),
+    (TagScope::Event, exec::TagScope::Event),
+    (TagScope::Link, exec::TagScope::Link),
+    (TagScope::Instrumentation, exec::TagScope::Instrumentation),
+    (TagScope::Intrinsic, exec::TagScope::Intrinsic),
+];
+
+/// Names.
+pub async fn names(queries: &Queries, tenant: &Tenant, request: TagNamesRequest) -> Result<TagNamesResponse, Status> {
+    let options = TagOptions {
+        range: range_ns(request.start_unix_nano, request.end_unix_nano)?,
+        limit: within("limit", request.limit, DEFAULT_TAGS, MAX_TAGS)?,
+    };
+    let scope = match TagScope::try_from(request.scope) {
+        Ok(TagScope::Unspecified) => None,
+        Ok(said) => SCOPES.iter().find(|(ours, _)| *ours == said).map(|(_, scope)| *scope),
+        Err(_) => return Err(QueryError::invalid(format!("{} is no scope", request.scope)).into()),
+    };
+    let tags = queries.tag_names(tenant, scope, request.query, options).await?.answer;
+    let scopes = tags.scopes.into_iter().filter_map(|(of, names)| {
+        let (scope, _) = SCOPES.iter().find(|(_, theirs)| *theirs == of)?;
+        Some(ScopeTags { scope: (*scope).into(), names })
+    });
+    Ok(TagNamesResponse { scopes: scopes.collect(), partial_reasons: tags.missing })
+}
+
+/// The messages with values.
+pub async fn values(
+    queries: &Queries,
+    tenant: &Tenant,
+    request: TagValuesRequest,
+) -> Result<Vec<TagValuesResponse>, Status> {
+    let options = TagOptions {
+        range: range_ns(request.start_unix_nano, request.end_unix_nano)?,
+        limit: within("limit", request.limit, DEFAULT_TAGS, MAX_TAGS)?,
+    };
+    let found = queries.tag_values(tenant, field(&request.field)?, request.query, options).await?.answer;
+    let parts = parts::cut(found.values.iter().map(any), AnyValue::encoded_len);
+    let mut messages: Vec<_> =
+        parts.into_iter().map(|values| TagValuesResponse { values, partial_reasons: Vec::new() }).collect();
+    if let Some(last) = messages.last_mut() {
+        last.partial_reasons = found.missing;
+    }
+    Ok(messages)
+}
