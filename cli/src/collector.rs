@@ -176,8 +176,7 @@ impl Collector {
         }
     }
 
-    /// What a status means.
-    pub(crate) fn error(&self, status: &Status) -> LookupError {
+    fn error(&self, status: &Status) -> LookupError {
         let url = self.url.clone();
         let transport = status.source().and_then(|source| source.downcast_ref::<tonic::transport::Error>());
         match (status.code(), transport) {

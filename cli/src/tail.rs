@@ -77,7 +77,7 @@ impl Args {
                             }
                         }
                         Ok(None) => break "the collector ended the stream".to_owned(),
-                        Err(status) => break collector.error(&status).to_string(),
+                        Err(status) => break format!("the connection to the collector broke: {}", status.message()),
                     }
                 },
             };

@@ -232,6 +232,10 @@ pub struct Flags {
     #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_WAITING_QUERIES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_waiting_queries: Option<usize>,
+    /// Clients that follow spans as they come
+    #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_TAILS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tails: Option<usize>,
     /// Seconds that a query may take
     #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_QUERY_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ mod about;
 mod clew;
 mod grpc;
 mod metrics;
+mod query;
 mod refused;
 mod search;
 mod shop;

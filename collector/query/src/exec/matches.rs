@@ -21,6 +21,9 @@ use crate::traceql::ast::{Body, Expr, Field, Intrinsic, Query, SpansetExpr, Span
 
 /// A piece of an answer ends once it is so long.
 const PIECE_BYTES: usize = 1 << 20;
+/// The largest ResourceSpans of more than one span, and how many spans it has at most.
+const MESSAGE_BYTES: usize = 512 << 10;
+const MESSAGE_ROWS: usize = 256;
 /// Rows of a block that are read at once.
 const BLOCK_ROWS: usize = 4096;
 
@@ -140,7 +143,7 @@ impl Matches {
             Place::Memory { memory, batch } => {
                 let mask = self.mask(scope)?;
                 let rows: Vec<usize> = mask.rows(part.rows).collect();
-                matched.put(batch, &rows, |id| memory.resource(id));
+                matched.put(batch, &rows, &|id| memory.resource(id));
                 self.done += 1;
             }
             Place::Block { block, .. } => {
@@ -164,7 +167,7 @@ impl Matches {
                 let rows: Vec<usize> =
                     here.clone().filter(|row| scan.mask.keeps(*row)).map(|row| row - here.start).collect();
                 let resources = block.resources()?;
-                matched.put(&batch, &rows, |id| resources.get(&id).cloned());
+                matched.put(&batch, &rows, &|id| resources.get(&id).cloned());
                 scan.row = here.end;
                 if scan.row >= part.rows {
                     scan.row = 0;
@@ -185,12 +188,23 @@ impl Matches {
 }
 
 impl Matched {
-    fn put(&mut self, batch: &RecordBatch, rows: &[usize], resource: impl Fn(u64) -> Option<Resource>) {
-        if rows.is_empty() {
+    fn put(&mut self, batch: &RecordBatch, rows: &[usize], resource: &dyn Fn(u64) -> Option<Resource>) {
+        rows.chunks(MESSAGE_ROWS).for_each(|rows| self.put_message(batch, rows, resource));
+    }
+
+    /// The spans of a resource are one message in OTLP: of fewer rows where that would be too long.
+    fn put_message(&mut self, batch: &RecordBatch, rows: &[usize], resource: &dyn Fn(u64) -> Option<Resource>) {
+        let before = self.otlp.len();
+        // A batch in memory form has the columns, and the rows are its.
+        if write_otlp(batch, rows, resource, &mut self.otlp).is_err() {
             return;
         }
-        // A batch in memory form has the columns, and the rows are its.
-        if write_otlp(batch, rows, resource, &mut self.otlp).is_ok() {
+        if rows.len() > 1 && self.otlp.len() - before > MESSAGE_BYTES {
+            self.otlp.truncate(before);
+            let (first, second) = rows.split_at(rows.len() / 2);
+            self.put_message(batch, first, resource);
+            self.put_message(batch, second, resource);
+        } else {
             self.spans += rows.len() as u64;
         }
     }
