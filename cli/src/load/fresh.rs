@@ -7,13 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use clew_proto::v1::SearchRequest;
 use http::Uri;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message;
 use rand::RngExt;
 
 use crate::{
-    args,
+    args, clock,
     collector::{Collector, LookupError},
     output,
 };
@@ -26,7 +27,7 @@ Example:
   clew load fresh --count 500
 
 Each probe is a trace of one span. It is sent over OTLP/HTTP; from the moment of its ack the collector is asked for it until
-it has it.")]
+it has it: for its id or, with --search, for its name in the last minute.")]
 pub(crate) struct Args {
     /// OTLP/HTTP endpoint that the probes are sent to
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318")]
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Where to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4327", value_parser = args::collector)]
     collector: Uri,
+    /// Search for the probes instead of asking for their ids
+    #[arg(long)]
+    search: bool,
     /// How many probes
     #[arg(long, default_value_t = 200)]
     count: u32,
@@ -66,7 +70,7 @@ impl Args {
                 .await
                 .with_context(|| format!("nobody takes spans at {url}: is an agent running?"))?;
             ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
-            waits.push(found(&collector, trace_id).await?);
+            waits.push(self.found(&collector, trace_id).await?);
             tokio::time::sleep(self.pause).await;
         }
         waits.sort_unstable();
@@ -82,19 +86,28 @@ impl Args {
         )?;
         Ok(ExitCode::SUCCESS)
     }
-}
 
-/// Asks until the trace is there; how long that took.
-async fn found(collector: &Collector, trace_id: [u8; 16]) -> anyhow::Result<Duration> {
-    let acked = Instant::now();
-    loop {
-        match collector.trace(trace_id).await {
-            Ok(found) if !found.resource_spans.is_empty() => return Ok(acked.elapsed()),
-            Ok(_) | Err(LookupError::NotFound { .. }) => {}
-            Err(error) if error.is_passing() => {}
-            Err(error) => return Err(error.into()),
+    /// Asks until the trace is there; how long that took.
+    async fn found(&self, collector: &Collector, trace_id: [u8; 16]) -> anyhow::Result<Duration> {
+        let acked = Instant::now();
+        let id = hex::encode(trace_id);
+        loop {
+            let found = if self.search {
+                let start_unix_nano = clock::now_ns() - 60_000_000_000;
+                let query = format!("{{ name = \"probe {id}\" }}");
+                let request = SearchRequest { query, start_unix_nano, ..SearchRequest::default() };
+                collector.search(request).await.map(|(traces, _)| !traces.is_empty())
+            } else {
+                collector.trace(trace_id).await.map(|found| !found.resource_spans.is_empty())
+            };
+            match found {
+                Ok(true) => return Ok(acked.elapsed()),
+                Ok(false) | Err(LookupError::NotFound { .. }) => {}
+                Err(error) if error.is_passing() => {}
+                Err(error) => return Err(error.into()),
+            }
+            ensure!(acked.elapsed() < LOST, "trace {id} was acked, but not found for {LOST:?}");
         }
-        ensure!(acked.elapsed() < LOST, "trace {} was acked, but not found for {LOST:?}", hex::encode(trace_id));
     }
 }
 
@@ -104,7 +117,9 @@ fn probe() -> ([u8; 16], Vec<u8>) {
     let span = Span {
         trace_id: trace_id.to_vec(),
         span_id: random.random_range(1..u64::MAX).to_be_bytes().to_vec(),
-        name: "probe".to_owned(),
+        name: format!("probe {}", hex::encode(trace_id)),
+        start_time_unix_nano: clock::now_ns(),
+        end_time_unix_nano: clock::now_ns(),
         ..Default::default()
     };
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
