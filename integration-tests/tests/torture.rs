@@ -284,3 +284,43 @@ fn full_disks_are_refused_retryably_and_heal_when_they_are_freed() -> Result<()>
     agent.wait_sent(SETTLE)?;
     load.check_settled(&mut collector)
 }
+
+/// Queries that look at everything.
+const HEAVY: [&str; 4] = [
+    "/api/search?limit=1000&q=%7B.http.route%3D~%22.*a.*e.*%22%7D%3E%3E%7Bstatus%3Derror%26%26duration%3E1ms%7D",
+    "/api/metrics/query_range?since=720h&step=1h&q=%7B%7D%7Cquantile_over_time(duration%2C.5%2C.99)by(name)",
+    "/api/metrics/query_range?since=720h&step=1h&q=%7B%7D%7Ccompare(%7Bstatus%3Derror%7D)",
+    "/api/search?limit=100&q=%7B%7D%7Cavg(duration)%3E1s%7Ccount()%3E100",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_heavy_queries_at_once_are_answered_or_refused_and_cost_no_span() -> Result<()> {
+    const QUERIES: usize = 1000;
+    const MEMORY: [&str; 3] = ["--max-memory-bytes=128MiB", "--query-cache-bytes=64MiB", "--cache-bytes=32MiB"];
+    let dir = tempfile::tempdir()?;
+    let collector = Collector::start(&dir.path().join("collector"), &MEMORY)?;
+    let agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), 20)?;
+    std::thread::sleep(Duration::from_secs(8));
+    let client = reqwest::Client::new();
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..QUERIES {
+        let request = client.get(format!("{}{}", collector.tempo_url(), HEAVY[number % HEAVY.len()]));
+        asked.spawn(async move { anyhow::Ok(request.send().await?.status().as_u16()) });
+    }
+    let (mut answered, mut most_bytes) = (0, 0);
+    while let Some(status) = asked.join_next().await {
+        let status = status??;
+        ensure!([200, 429, 504].contains(&status), "{status}");
+        answered += u32::from(status == 200);
+        most_bytes = most_bytes.max(collector.process.resident_bytes());
+    }
+    println!("{answered} of {QUERIES} queries were answered, the collector had {} MiB at most", most_bytes >> 20);
+    ensure!(answered > 0, "no query was answered");
+    ensure!(most_bytes < 512 << 20, "the collector took {most_bytes} bytes");
+    tokio::task::block_in_place(|| {
+        load.finish()?;
+        agent.wait_sent(SETTLE)?;
+        load.check(&[&collector])
+    })
+}
