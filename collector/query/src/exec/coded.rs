@@ -1,8 +1,9 @@
 //! A field as small numbers, one for each of its values: what spans are grouped by.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::{Hash, Hasher};
 
-use arrow_array::{Array, cast::AsArray};
+use arrow_array::{Array, StringArray, StringViewArray, cast::AsArray};
+use hashbrown::{Equivalent, HashMap};
 
 use super::field::{Source, first};
 use crate::traceql::value::Value;
@@ -37,46 +38,9 @@ impl Coded {
     }
 
     fn of_one(source: &Source, rows: usize) -> Self {
-        match source {
-            Source::Strings(array) => {
-                let texts = array.values().as_string::<i32>();
-                let mut values: Vec<Value> =
-                    (0..texts.len()).map(|at| Value::String(texts.value(at).to_owned())).collect();
-                let keys = array.keys().values();
-                let codes = match array.nulls() {
-                    None => keys.to_vec(),
-                    Some(nulls) => {
-                        let nil = values.len() as u32;
-                        values.push(Value::Nil);
-                        keys.iter().enumerate().map(|(row, key)| if nulls.is_valid(row) { *key } else { nil }).collect()
-                    }
-                };
-                Self { codes, values }
-            }
-            Source::Codes(codes, values) => Self { codes: codes.codes.clone(), values: values.clone() },
-            Source::Views(array) => coded(
-                rows,
-                |row| array.is_valid(row).then(|| array.value(row)),
-                |text| text.map_or(Value::Nil, |text| Value::String(text.to_owned())),
-            ),
-            Source::Int(array) => coded(
-                rows,
-                |row| array.is_valid(row).then(|| array.value(row)),
-                |value| value.map_or(Value::Nil, Value::Int),
-            ),
-            Source::Status(codes, _) => coded(rows, |row| super::field::status(codes.as_ref(), row), Value::Status),
-            Source::Kind(_) | Source::Bool(_) => Self::of_values((0..rows).map(|row| source.value(row))),
-            Source::Sparse(found, _) => {
-                let mut values = vec![Value::Nil];
-                let mut codes = vec![0; rows];
-                for (row, value) in found {
-                    codes[*row as usize] = values.len() as u32;
-                    values.push(value.clone());
-                }
-                Self { codes, values }
-            }
-            source => Self::of_values((0..rows).map(|row| source.value(row))),
-        }
+        let column = Column::of(source, rows);
+        let values = (0..column.len()).map(|at| column.value(at)).collect();
+        Self { codes: column.codes, values }
     }
 
     /// Of the values of all rows.
@@ -94,18 +58,125 @@ impl Coded {
     }
 }
 
-fn coded<T: Copy + Eq + Hash>(rows: usize, of: impl Fn(usize) -> T, value: impl Fn(T) -> Value) -> Coded {
+/// The same of one source. Texts are made into values only when these are asked for: they may be many.
+pub struct Column<'a> {
+    pub codes: Vec<u32>,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Made(Vec<Value>),
+    /// Of a dictionary; what comes after it is nil.
+    Dictionary(&'a StringArray, usize),
+    /// The rows where they are first.
+    Rows(&'a StringViewArray, Vec<u32>),
+}
+
+impl From<Coded> for Column<'_> {
+    fn from(Coded { codes, values }: Coded) -> Self {
+        Self { codes, values: Values::Made(values) }
+    }
+}
+
+impl<'a> Column<'a> {
+    /// Of a source.
+    pub fn of(source: &'a Source, rows: usize) -> Self {
+        match source {
+            Source::Strings(array) => {
+                let texts = array.values().as_string::<i32>();
+                let keys = array.keys().values();
+                let nil = texts.len() as u32;
+                let codes = match array.nulls() {
+                    None => keys.to_vec(),
+                    Some(nulls) => {
+                        keys.iter().enumerate().map(|(row, key)| if nulls.is_valid(row) { *key } else { nil }).collect()
+                    }
+                };
+                Self { codes, values: Values::Dictionary(texts, texts.len() + usize::from(array.nulls().is_some())) }
+            }
+            Source::Views(array) => {
+                let (codes, rows) = coded(rows, |row| array.is_valid(row).then(|| array.value(row)));
+                Self { codes, values: Values::Rows(array, rows) }
+            }
+            Source::Codes(codes, values) => Self { codes: codes.codes.clone(), values: Values::Made(values.clone()) },
+            Source::Int(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
+            Source::Duration(array) => {
+                Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row))))
+            }
+            Source::Float(array) => {
+                Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row).to_bits())))
+            }
+            Source::Bool(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
+            Source::Kind(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
+            Source::Status(statuses, _) => {
+                Self::made(source, coded(rows, |row| super::field::status(statuses.as_ref(), row)))
+            }
+            Source::Sparse(found, _) => {
+                let mut values = vec![Value::Nil];
+                let mut codes = vec![0; rows];
+                for (row, value) in found {
+                    codes[*row as usize] = values.len() as u32;
+                    values.push(value.clone());
+                }
+                Self { codes, values: Values::Made(values) }
+            }
+            Source::Hex(_) => Coded::of_values((0..rows).map(|row| source.value(row))).into(),
+        }
+    }
+
+    /// With the values of the rows where they are first.
+    fn made(source: &Source, (codes, firsts): (Vec<u32>, Vec<u32>)) -> Self {
+        let values = firsts.iter().map(|row| source.value(*row as usize)).collect();
+        Self { codes, values: Values::Made(values) }
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        match &self.values {
+            Values::Made(values) => values.len(),
+            Values::Dictionary(_, len) => *len,
+            Values::Rows(_, rows) => rows.len(),
+        }
+    }
+
+    /// A value.
+    pub fn value(&self, at: usize) -> Value {
+        match &self.values {
+            Values::Made(values) => values[at].clone(),
+            Values::Dictionary(..) | Values::Rows(..) => {
+                self.text(at).map_or(Value::Nil, |text| Value::String(text.to_owned()))
+            }
+        }
+    }
+
+    /// A value that is a text.
+    pub fn text(&self, at: usize) -> Option<&str> {
+        match &self.values {
+            Values::Made(values) => match &values[at] {
+                Value::String(text) => Some(text),
+                _ => None,
+            },
+            Values::Dictionary(texts, _) => (at < texts.len() && texts.is_valid(at)).then(|| texts.value(at)),
+            Values::Rows(texts, rows) => {
+                let row = rows[at] as usize;
+                texts.is_valid(row).then(|| texts.value(row))
+            }
+        }
+    }
+}
+
+/// For each row a number; and for each number the row where it is first.
+fn coded<T: Eq + Hash>(rows: usize, of: impl Fn(usize) -> T) -> (Vec<u32>, Vec<u32>) {
     let mut places: HashMap<T, u32> = HashMap::new();
-    let mut values = Vec::new();
+    let mut firsts = Vec::new();
     let code = |row| {
-        let one = of(row);
-        *places.entry(one).or_insert_with(|| {
-            values.push(value(one));
-            values.len() as u32 - 1
+        *places.entry(of(row)).or_insert_with(|| {
+            firsts.push(row as u32);
+            firsts.len() as u32 - 1
         })
     };
     let codes = (0..rows).map(code).collect();
-    Coded { codes, values }
+    (codes, firsts)
 }
 
 /// A value as a key: floats by their bits.
@@ -126,8 +197,25 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
+/// A text among keys.
+#[derive(Clone, Copy)]
+pub struct Text<'a>(pub &'a str);
+
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&Value::String(String::new())).hash(state);
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Key> for Text<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        matches!(&key.0, Value::String(text) if text == self.0)
+    }
+}
+
 impl Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+    fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(&self.0).hash(state);
         match &self.0 {
             Value::Nil | Value::Opaque => {}

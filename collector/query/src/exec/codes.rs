@@ -1,6 +1,6 @@
 //! A column of few different numbers, as small numbers for those.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// For each row a place in `values`.
 pub struct Codes {

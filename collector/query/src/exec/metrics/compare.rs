@@ -3,24 +3,22 @@
 //! Spans are counted twice: first how many have each value, in all; then, of the values that are shown, how many at each
 //! step. So what is kept of values that only one span has is small.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet},
-};
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use arrow_array::{cast::AsArray, types::TimestampNanosecondType};
+use arrow_array::{Array, cast::AsArray, types::TimestampNanosecondType};
 use clew_storage::{
     block::BlockError,
     schema::{self, core},
 };
+use hashbrown::{HashMap, HashSet};
 use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
 use prost::Message;
 
 use super::{
     super::{
         Budget, Stopped,
-        coded::{Coded, Key},
-        field::{Listed, listed_entries, sparse, typed},
+        coded::{Coded, Column, Key, Text},
+        field::{Listed, Source, listed_entries, sparse, typed},
         mask::{Mask, Masks, evaluate},
         parallel,
         scope::Scope,
@@ -54,6 +52,9 @@ const GROUPS: [&str; 2] = ["baseline", "selection"];
 /// Past so many values of a field those are forgotten that were seen least: they are not among the most frequent (Misra and
 /// Gries, "Finding repeated elements").
 const MAX_VALUES: usize = 1 << 17;
+
+/// The same for the values of a field in a part: parts have traces by chance, so what is frequent in all is so in each.
+const MAX_PART_VALUES: usize = 1 << 12;
 
 /// For each field, for each of its values, how many spans: those of the baseline at each step, then those of the selection.
 type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
@@ -180,14 +181,14 @@ impl Compare<'_> {
         let rows: Vec<(u32, u32)> = mask.rows(opened.rows).filter_map(place).collect();
         for intrinsic in COMPARED {
             let field = Field::Intrinsic(intrinsic);
-            tally.coded(&field, &self.scope.coded(&field, part, mask), &rows);
+            tally.column(&field, &self.scope.coded(&field, part, mask).into(), &rows);
         }
         for (key, _, column) in schema::attributes(&opened.schema) {
             let field = Field::attribute(Of::Span, key);
             if tally.wants(&field)
                 && let Some(source) = opened.column(cache, column)?.as_ref().and_then(typed)
             {
-                tally.coded(&field, &Coded::of(&[source], opened.rows), &rows);
+                tally.source(&field, &source, opened.rows, &rows);
             }
         }
         let (codes, resources) = opened.resources(cache)?;
@@ -199,14 +200,13 @@ impl Compare<'_> {
         let mut keys: Vec<&str> = resources.iter().flatten().map(|pair| &*pair.key).collect();
         keys.sort_unstable();
         keys.dedup();
-        let mut coded = Coded { codes: codes.codes.clone(), values: Vec::new() };
         for key in keys {
             let value = |pairs: &Vec<KeyValue>| {
                 let pair = pairs.iter().find(|pair| pair.key == key);
                 pair.and_then(|pair| pair.value.as_ref()).map_or(Value::Nil, Value::from)
             };
-            coded.values = resources.iter().map(value).collect();
-            tally.coded(&Field::attribute(Of::Resource, key), &coded, &rows);
+            let coded = Coded { codes: codes.codes.clone(), values: resources.iter().map(value).collect() };
+            tally.column(&Field::attribute(Of::Resource, key), &coded.into(), &rows);
         }
         let mut of_row = rows.iter().peekable();
         for Listed { row, key, value } in listed_entries(opened.column(cache, core::ATTRIBUTES)?) {
@@ -261,46 +261,108 @@ struct Tally<'a> {
     counts: Counts,
 }
 
-impl Tally<'_> {
+impl<'a> Tally<'a> {
     /// Whether a field is counted.
     fn wants(&self, field: &Field) -> bool {
         self.shown.is_none_or(|shown| shown.contains_key(field))
     }
 
-    /// Adds a column. `rows` are those that count, and the place of each among the counts.
-    fn coded(&mut self, field: &Field, coded: &Coded, rows: &[(u32, u32)]) {
+    /// Adds what an attribute is. `rows` are those that count, and the place of each among the counts.
+    fn source(&mut self, field: &Field, source: &Source, all: usize, rows: &[(u32, u32)]) {
+        match (source, self.shown.and_then(|shown| shown.get(field))) {
+            // Texts of which few are shown are not numbered first.
+            (Source::Views(texts), Some(shown)) => {
+                let places = 2 * self.steps;
+                let text = |key: &'a Key| if let Value::String(text) = &key.0 { Some(&**text) } else { None };
+                let slots: HashMap<&str, usize> = shown.iter().filter_map(text).zip(1..).collect();
+                let mut counts = vec![0u32; (slots.len() + 1) * places];
+                for (row, place) in rows.iter().filter(|(row, _)| texts.is_valid(*row as usize)) {
+                    let slot = slots.get(texts.value(*row as usize)).copied().unwrap_or(0);
+                    counts[slot * places + *place as usize] += 1;
+                }
+                for (text, slot) in slots {
+                    self.add(field, &Value::String(text.to_owned()), &counts[slot * places..][..places]);
+                }
+                self.others(field, &counts[..places]);
+            }
+            _ => self.column(field, &Column::of(source, all), rows),
+        }
+    }
+
+    /// Adds a column.
+    fn column(&mut self, field: &Field, column: &Column<'_>, rows: &[(u32, u32)]) {
         if !self.wants(field) {
             return;
         }
         let places = 2 * self.steps;
-        // Many values at many steps: few of those are shown.
-        let shown = self.shown.and_then(|shown| shown.get(field));
-        // The first two are for what does not count, and for what counts and is not shown.
-        let mut slots = vec![0u32; coded.values.len()];
+        let Some(shown) = self.shown.and_then(|shown| shown.get(field)) else {
+            let mut counts = vec![0u32; column.len() * places];
+            for (row, place) in rows {
+                counts[column.codes[*row as usize] as usize * places + *place as usize] += 1;
+            }
+            return self.most(field, column, &counts);
+        };
+        // Many values at many steps: few of those are shown. The first two are for what does not count, and for what counts and
+        // is not shown.
         let mut next = 2;
-        for (slot, value) in slots.iter_mut().zip(&coded.values) {
-            let single = !matches!(value, Value::Array(_));
-            if single && !counts_in(field, value) {
-                continue;
+        let slot = |at| {
+            let is_shown = match column.text(at) {
+                Some(text) => shown.contains(&Text(text)),
+                None => match column.value(at) {
+                    Value::Array(_) => true,
+                    value if !counts_in(field, &value) => return 0,
+                    value => shown.contains(&Key(value)),
+                },
+            };
+            if !is_shown {
+                return u32::from(column.text(at).is_none_or(|text| text_counts_in(field, text)));
             }
-            if single && shown.is_some_and(|shown| !shown.contains(&Key(value.clone()))) {
-                *slot = 1;
-                continue;
-            }
-            *slot = next;
             next += 1;
-        }
+            next - 1
+        };
+        let slots: Vec<u32> = (0..column.len()).map(slot).collect();
         let mut counts = vec![0u32; next as usize * places];
         for (row, place) in rows {
-            let slot = slots[coded.codes[*row as usize] as usize];
+            let slot = slots[column.codes[*row as usize] as usize];
             counts[slot as usize * places + *place as usize] += 1;
         }
-        for (slot, value) in slots.iter().zip(&coded.values).filter(|(slot, _)| **slot > 1) {
-            self.add(field, value, &counts[*slot as usize * places..][..places]);
+        for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot > 1) {
+            self.add(field, &column.value(at), &counts[*slot as usize * places..][..places]);
         }
-        let others = &counts[places..2 * places];
-        if others.iter().any(|count| *count > 0) {
-            add(self.counts.entry(field.clone()).or_default(), any(), others);
+        self.others(field, &counts[places..2 * places]);
+    }
+
+    /// Adds the values of a column that most of its rows have; of the others, where there are many, only that they are.
+    fn most(&mut self, field: &Field, column: &Column<'_>, counts: &[u32]) {
+        let places = 2 * self.steps;
+        let of = |at: usize| &counts[at * places..][..places];
+        let total = |at: usize| of(at).iter().sum::<u32>();
+        let mut present: Vec<usize> = (0..column.len()).filter(|at| total(*at) > 0).collect();
+        let mut others = vec![0; places];
+        let mut least = 1;
+        while present.len() > MAX_PART_VALUES {
+            present.retain(|at| {
+                let keep = total(*at) > least || !is_single(field, column, *at);
+                if !keep {
+                    others.iter_mut().zip(of(*at)).for_each(|(count, more)| *count += more);
+                }
+                keep
+            });
+            if least > 1 << 24 {
+                break;
+            }
+            least *= 2;
+        }
+        for at in present {
+            self.add(field, &column.value(at), of(at));
+        }
+        self.others(field, &others);
+    }
+
+    /// Adds spans that have a value which is not counted by itself.
+    fn others(&mut self, field: &Field, counts: &[u32]) {
+        if counts.iter().any(|count| *count > 0) {
+            add(self.counts.entry(field.clone()).or_default(), any(), counts);
         }
     }
 
@@ -336,10 +398,25 @@ impl Tally<'_> {
 fn counts_in(field: &Field, value: &Value) -> bool {
     match value {
         Value::Nil | Value::Opaque => false,
-        // Nobody wrote it.
-        Value::String(text) => !text.is_empty() || *field != Field::Intrinsic(Intrinsic::StatusMessage),
+        Value::String(text) => text_counts_in(field, text),
         _ => true,
     }
+}
+
+/// Whether a value of a column counts, and is no array.
+fn is_single(field: &Field, column: &Column<'_>, at: usize) -> bool {
+    match column.text(at) {
+        Some(text) => text_counts_in(field, text),
+        None => match column.value(at) {
+            Value::Array(_) => false,
+            value => counts_in(field, &value),
+        },
+    }
+}
+
+/// Whether a text counts: nobody wrote an empty status message.
+fn text_counts_in(field: &Field, text: &str) -> bool {
+    !text.is_empty() || *field != Field::Intrinsic(Intrinsic::StatusMessage)
 }
 
 /// Adds to what was counted of a value.

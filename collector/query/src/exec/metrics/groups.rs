@@ -1,6 +1,6 @@
 //! Groups of spans: one for each combination of what they are grouped by.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::super::{
     Stopped,
