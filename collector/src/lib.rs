@@ -127,6 +127,7 @@ impl Options {
         rule(self.max_queries > 0, "max_queries is 0")?;
         rule(self.max_tails > 0 && self.max_tails <= Semaphore::MAX_PERMITS, "max_tails is 0, or too large")?;
         rule(self.max_waiting_queries <= Semaphore::MAX_PERMITS, "max_waiting_queries is too large")?;
+        rule(self.max_query_bytes.0 > 0, "max_query_bytes is 0")?;
         rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
 
@@ -203,7 +204,7 @@ impl Collector {
         tracing::info!(spans, took_ms = started.elapsed().as_millis() as u64, collector = %collector_id, "opened the store");
         let agents = Agents::default();
         registry.register_collector(Box::new(LogMetrics::new("clew_collector_wal_", storage.wal().stats())));
-        let query_cache = Arc::new(Cache::new(options.query_cache_bytes.0 as usize));
+        let query_cache = Cache::new(options.query_cache_bytes.0 as usize);
         registry.register_collector(Box::new(Gauges {
             storage: storage.clone(),
             agents: agents.clone(),
@@ -251,6 +252,7 @@ impl Collector {
             places: Places::new(options.max_queries, options.max_waiting_queries),
             followers: Arc::new(Semaphore::new(options.max_tails)),
             timeout: Duration::from_secs(options.query_timeout_s),
+            max_read_bytes: options.max_query_bytes.0,
             world,
             metrics: metrics.query.clone(),
         };

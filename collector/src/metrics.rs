@@ -1,6 +1,6 @@
 //! What the collector counts. `docs/operations.md` explains each name.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use clew_common::{
     otlp::{pack, receiver},
@@ -151,7 +151,7 @@ impl LookupMetrics {
 pub struct Gauges {
     pub(crate) storage: Storage,
     pub(crate) agents: Agents,
-    pub(crate) query_cache: Arc<Cache>,
+    pub(crate) query_cache: Cache,
 }
 
 impl fmt::Debug for Gauges {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use clew_common::{config::Bytes, telemetry};
+use clew_query::exec::MAX_READ_BYTES;
 use serde::{Deserialize, Serialize};
 
 /// Where the write-ahead log is.
@@ -81,6 +82,9 @@ pub struct Options {
     pub max_queries: usize,
     /// Queries that may wait for two seconds until one of the others is done. Further ones are told to retry.
     pub max_waiting_queries: usize,
+    /// What a query may read of blocks, counted as it is in memory; what is in the cache costs nothing. A query that needs more is
+    /// refused. At least 1.
+    pub max_query_bytes: Bytes,
     /// Clients that follow spans as they come (`clew tail`). Further ones are told to retry. At least 1.
     pub max_tails: usize,
     /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
@@ -126,6 +130,7 @@ impl Default for Options {
             max_lookups: 256,
             max_queries: 8,
             max_waiting_queries: 64,
+            max_query_bytes: Bytes(MAX_READ_BYTES),
             max_tails: 64,
             query_timeout_s: 30,
             query_cache_bytes: Bytes(512 << 20),
@@ -232,6 +237,10 @@ pub struct Flags {
     #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_WAITING_QUERIES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_waiting_queries: Option<usize>,
+    /// What a query may read of blocks
+    #[arg(long, value_name = "SIZE", env = "CLEW_COLLECTOR_MAX_QUERY_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_query_bytes: Option<Bytes>,
     /// Clients that follow spans as they come
     #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_TAILS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clew_common::ids::Tenant;
-use clew_query::exec::{Budget, Matched, Matches, SpanFilter};
+use clew_query::exec::{Matched, Matches, SpanFilter};
 use clew_storage::{Cursor, Tail};
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -98,8 +98,7 @@ impl Follower {
                     (Matches::new(news.snapshot, self.filter.clone()), news.cursor)
                 }
             };
-            let (budget, client) = Budget::new(self.queries.timeout);
-            let cache = self.queries.cache.clone();
+            let (cache, budget, client) = self.queries.budget();
             let looked = self.queries.world.work.run(move || {
                 let matched = matches.next(&cache, &budget);
                 (matched, matches)

@@ -1,7 +1,7 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
 //! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
-//! `field` and `value` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens.
+//! `field`, `value` and `parts` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens.
 //! The work itself is `clew_query::exec`.
 
 pub mod bounds;
@@ -9,6 +9,7 @@ mod error;
 pub mod field;
 mod filter;
 mod follow;
+pub mod parts;
 mod places;
 pub mod value;
 
@@ -20,7 +21,8 @@ use std::{
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
     exec::{
-        self, Budget, Cache, Measured, MetricsOptions, SearchOptions, Searched, TagOptions, TagScope, TagValues, Tags,
+        self, Budget, Cache, Client, Measured, MetricsOptions, SearchOptions, Searched, TagOptions, TagScope,
+        TagValues, Tags,
     },
     traceql::{
         self,
@@ -46,11 +48,13 @@ pub struct Queries {
     /// What is stored.
     pub storage: Storage,
     /// What was read of blocks.
-    pub cache: Arc<Cache>,
+    pub cache: Cache,
     /// Who may run.
     pub places: Places,
     /// How long one may take.
     pub timeout: Duration,
+    /// Decoded bytes of blocks that one may read.
+    pub max_read_bytes: u64,
     /// Threads.
     pub world: World,
     /// How many may follow what comes in.
@@ -176,6 +180,13 @@ impl Queries {
         (if start == 0 { end.saturating_sub(bounds::DEFAULT_RANGE_NS) } else { start }, end)
     }
 
+    /// What a query may take, and the cache for it.
+    fn budget(&self) -> (Cache, Budget, Client) {
+        let (budget, client) = Budget::new(self.timeout);
+        let budget = budget.reading(self.max_read_bytes);
+        (self.cache.within(&budget), budget, client)
+    }
+
     /// Runs a query on a thread for blocking work. It ends early when the returned future is dropped.
     #[tracing::instrument(name = "query", skip_all, fields(kind = ?kind))]
     async fn run<T: Answer + Send + 'static>(
@@ -194,9 +205,8 @@ impl Queries {
             }
         };
         let started = Instant::now();
-        let (budget, client) = Budget::new(self.timeout);
+        let (cache, budget, client) = self.budget();
         let snapshot = self.storage.snapshot(tenant);
-        let cache = self.cache.clone();
         let result = self.world.work.run(move || {
             // A cancelled query has its place until it notices.
             let _place = place;

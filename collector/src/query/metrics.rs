@@ -9,10 +9,10 @@ use clew_query::{
 use prost::Message;
 use tonic::Status;
 
-use super::parts;
 use crate::queries::{
     MAX_EXEMPLARS, Queries,
     bounds::{self, DEFAULT_SERIES, MAX_SERIES, within},
+    parts,
     value::key_value,
 };
 

@@ -1,10 +1,9 @@
 //! clew.v1 Query over gRPC.
 //!
 //! `trace` is one trace by its id; `search`, `metrics` and `tags` answer from `queries`; `tail` follows what comes in. Answers that may be
-//! long are cut into `parts`.
+//! long are cut into messages.
 
 mod metrics;
-mod parts;
 mod search;
 mod tags;
 mod tail;

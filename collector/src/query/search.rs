@@ -6,10 +6,10 @@ use clew_query::exec::{self, SearchOptions, Searched};
 use prost::Message;
 use tonic::Status;
 
-use super::parts;
 use crate::queries::{
     Queries,
     bounds::{DEFAULT_SPANS, DEFAULT_TRACES, MAX_SPANS, MAX_TRACES, range_ns, within},
+    parts,
     value::key_value,
 };
 

@@ -9,11 +9,11 @@ use clew_query::exec::{self, TagOptions};
 use prost::Message;
 use tonic::Status;
 
-use super::parts;
 use crate::queries::{
     Queries, QueryError,
     bounds::{DEFAULT_TAGS, MAX_TAGS, range_ns, within},
     field::field,
+    parts,
     value::any,
 };
 

@@ -8,8 +8,7 @@ use clew_proto::v1::TailResponse;
 use futures_util::{Stream, stream};
 use tonic::Status;
 
-use super::parts;
-use crate::queries::{Followed, Follower};
+use crate::queries::{Followed, Follower, parts};
 
 /// What is sent, until the collector stops.
 pub fn messages(follower: Follower, drain: Drain) -> impl Stream<Item = Result<TailResponse, Status>> {

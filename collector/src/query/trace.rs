@@ -5,8 +5,7 @@ use clew_common::ids::{Tenant, TraceId};
 use clew_proto::v1::{GetTraceRequest, GetTraceResponse};
 use tonic::Status;
 
-use super::parts;
-use crate::lookup::Lookup;
+use crate::{lookup::Lookup, queries::parts};
 
 /// The messages of an answer.
 pub async fn get(

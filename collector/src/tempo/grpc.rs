@@ -6,7 +6,7 @@ use clew_common::ids::Tenant;
 use clew_proto::tempopb::{
     QueryInstantRequest, QueryInstantResponse, QueryRangeRequest, QueryRangeResponse, SearchRequest, SearchResponse,
     SearchTagValuesRequest, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse,
-    SearchTagsV2Response,
+    SearchTagsV2Response, TimeSeries, TraceSearchMetadata,
     streaming_querier_server::{StreamingQuerier, StreamingQuerierServer},
 };
 use futures_util::Stream;
@@ -18,12 +18,10 @@ use super::{
     error::Refused,
     respond::{PARTIAL, Reply, partial},
 };
+use crate::queries::parts;
 
 /// Where HTTP/2 finds the service.
 pub const PATH: &str = "/tempopb.StreamingQuerier/{method}";
-
-/// A message with traces is cut near this size: clients put the parts together, and refuse messages over 4 MiB.
-const PART_BYTES: usize = 1 << 20;
 
 /// The service.
 pub fn service(tempo: Tempo) -> StreamingQuerierServer<Tempo> {
@@ -50,22 +48,16 @@ fn whole<M: Send + 'static>(Reply { message, missing }: Reply<M>) -> Response<An
 }
 
 /// Cuts an answer; each part says what all of it took.
-fn parts(response: SearchResponse) -> Vec<SearchResponse> {
-    let SearchResponse { traces, metrics } = response;
-    let mut parts = vec![SearchResponse { traces: Vec::new(), metrics }];
-    let mut bytes = 0;
-    for trace in traces {
-        let trace_bytes = trace.encoded_len();
-        if bytes > 0 && bytes + trace_bytes > PART_BYTES {
-            parts.push(SearchResponse { traces: Vec::new(), metrics });
-            bytes = 0;
-        }
-        bytes += trace_bytes;
-        if let Some(part) = parts.last_mut() {
-            part.traces.push(trace);
-        }
-    }
-    parts
+fn traces(SearchResponse { traces, metrics }: SearchResponse) -> Vec<SearchResponse> {
+    let parts = parts::cut(traces, TraceSearchMetadata::encoded_len);
+    parts.into_iter().map(|traces| SearchResponse { traces, metrics }).collect()
+}
+
+/// The same of series.
+fn series(response: QueryRangeResponse) -> Vec<QueryRangeResponse> {
+    let QueryRangeResponse { series, metrics, status, message } = response;
+    let parts = parts::cut(series, TimeSeries::encoded_len);
+    parts.into_iter().map(|series| QueryRangeResponse { series, metrics, status, message: message.clone() }).collect()
 }
 
 #[tonic::async_trait]
@@ -81,7 +73,7 @@ impl StreamingQuerier for Tempo {
     async fn search(&self, request: Request<SearchRequest>) -> Result<Response<Self::SearchStream>, Status> {
         let tenant = tenant(&request)?;
         let reply = Tempo::search(self, &tenant, request.into_inner()).await?;
-        Ok(stream(parts(reply.message), &reply.missing))
+        Ok(stream(traces(reply.message), &reply.missing))
     }
 
     async fn search_tags(
@@ -121,7 +113,8 @@ impl StreamingQuerier for Tempo {
         request: Request<QueryRangeRequest>,
     ) -> Result<Response<Self::MetricsQueryRangeStream>, Status> {
         let tenant = tenant(&request)?;
-        Ok(whole(self.query_range(&tenant, request.into_inner()).await?))
+        let reply = self.query_range(&tenant, request.into_inner()).await?;
+        Ok(stream(series(reply.message), &reply.missing))
     }
 
     async fn metrics_query_instant(

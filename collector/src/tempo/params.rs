@@ -1,6 +1,6 @@
 //! What a URL says behind its question mark.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::UNIX_EPOCH};
 
 use serde::Deserialize;
 
@@ -29,17 +29,21 @@ impl Params {
     }
 
     /// A point in time in nanoseconds since 1970: it is written in seconds, with a fraction or without, or, with more than
-    /// ten digits, in nanoseconds.
+    /// ten digits, in nanoseconds; or as a date (RFC 3339, UTC).
     ///
     /// # Errors
     /// When it is none.
     pub fn time_ns(&self, name: &str) -> Result<Option<u64>, Refused> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let wrong = || Refused::invalid(format!("{name} is {text:?}; expected seconds or nanoseconds since 1970"));
+        let wrong = || {
+            Refused::invalid(format!(
+                "{name} is {text:?}; expected seconds or nanoseconds since 1970, or a date such as 2026-11-23T05:41:00Z"
+            ))
+        };
         match text.parse::<u64>() {
             Ok(number) if text.len() > 10 => Ok(Some(number)),
             Ok(seconds) => Ok(seconds.checked_mul(SECOND_NS)),
-            Err(_) => seconds(text).map(Some).ok_or_else(wrong),
+            Err(_) => seconds(text).or_else(|| date(text)).map(Some).ok_or_else(wrong),
         }
     }
 
@@ -68,6 +72,12 @@ impl Params {
 fn seconds(text: &str) -> Option<u64> {
     let seconds: f64 = text.parse().ok()?;
     (0.0..=1e10).contains(&seconds).then_some((seconds * SECOND_NS as f64) as u64)
+}
+
+/// A date with a time, in nanoseconds since 1970.
+fn date(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 /// `1h30m`, in nanoseconds.
@@ -104,12 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn times_are_seconds_or_nanoseconds() {
+    fn times_are_seconds_nanoseconds_or_dates() {
         for (text, ns) in [
             ("1700000000", 1_700_000_000_000_000_000),
             ("1700000000.5", 1_700_000_000_500_000_000),
             ("1700000000123456789", 1_700_000_000_123_456_789),
             ("0", 0),
+            ("2023-11-14T22:13:20Z", 1_700_000_000_000_000_000),
+            ("2023-11-14T22:13:20.5Z", 1_700_000_000_500_000_000),
         ] {
             assert_eq!(params(text).time_ns("x").unwrap(), Some(ns), "{text}");
         }

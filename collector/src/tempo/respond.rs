@@ -32,7 +32,9 @@ impl<M: Message + Json> Reply<M> {
         let mut response = if wants_protobuf(headers) {
             protobuf(self.message.encode_to_vec())
         } else {
-            json(self.message.json().to_string())
+            let mut text = String::new();
+            self.message.write(&mut text);
+            json(text)
         };
         if let Some(why) = partial(&self.missing) {
             response.headers_mut().insert(PARTIAL, why);

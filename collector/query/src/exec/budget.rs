@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,6 +14,8 @@ pub struct Budget {
     until: Instant,
     time: Duration,
     left: Arc<AtomicBool>,
+    read_bytes: Arc<AtomicU64>,
+    max_read_bytes: u64,
 }
 
 /// Why a query was ended.
@@ -30,6 +32,9 @@ pub enum Stopped {
     TooMuch(String),
 }
 
+/// Decoded bytes of blocks that a query may read, when nothing else is said.
+pub const MAX_READ_BYTES: u64 = 64 << 30;
+
 /// Cancels a query when it is dropped.
 #[derive(Debug)]
 pub struct Client(Arc<AtomicBool>);
@@ -45,7 +50,25 @@ impl Budget {
     #[must_use]
     pub fn new(time: Duration) -> (Self, Client) {
         let left = Arc::new(AtomicBool::new(false));
-        (Self { until: Instant::now() + time, time, left: left.clone() }, Client(left))
+        let budget = Self {
+            until: Instant::now() + time,
+            time,
+            left: left.clone(),
+            read_bytes: Arc::default(),
+            max_read_bytes: MAX_READ_BYTES,
+        };
+        (budget, Client(left))
+    }
+
+    /// The same, that reads no more than so many bytes of blocks, decoded.
+    #[must_use]
+    pub fn reading(self, max_read_bytes: u64) -> Self {
+        Self { max_read_bytes, ..self }
+    }
+
+    /// Takes note of what was read.
+    pub(super) fn read(&self, bytes: usize) {
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Whether it may go on.
@@ -58,6 +81,12 @@ impl Budget {
         }
         if Instant::now() > self.until {
             return Err(Stopped::Time(self.time));
+        }
+        if self.read_bytes.load(Ordering::Relaxed) > self.max_read_bytes {
+            return Err(Stopped::TooMuch(format!(
+                "the query read more than {} MiB of blocks; ask for a shorter time range, or for fewer attributes",
+                self.max_read_bytes >> 20
+            )));
         }
         Ok(())
     }

@@ -13,10 +13,17 @@ use clew_storage::block::BlockError;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{codes::Codes, traces::TraceRows};
+use super::{budget::Budget, codes::Codes, traces::TraceRows};
 
-/// What was read of blocks, for all queries.
+/// What was read of blocks, for all queries. Cheap to clone.
+#[derive(Clone)]
 pub struct Cache {
+    shared: Arc<Shared>,
+    /// Whose reading is counted.
+    budget: Option<Budget>,
+}
+
+struct Shared {
     max_bytes: usize,
     kept: Mutex<Kept>,
     /// Goes on at each use.
@@ -63,12 +70,19 @@ impl Cache {
     /// Keeps up to `max_bytes`, about.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0) }
+        let shared = Shared { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared), budget: None }
+    }
+
+    /// The same for a query, on whose budget goes what is read for it.
+    #[must_use]
+    pub fn within(&self, budget: &Budget) -> Self {
+        Self { shared: self.shared.clone(), budget: Some(budget.clone()) }
     }
 
     /// Bytes that are kept, about.
     pub fn bytes(&self) -> usize {
-        self.kept.lock().bytes
+        self.shared.kept.lock().bytes
     }
 
     pub(super) fn column(
@@ -117,21 +131,24 @@ impl Cache {
     }
 
     fn get(&self, key: Key, read: impl FnOnce() -> Result<(usize, Value), BlockError>) -> Result<Value, BlockError> {
-        let used = self.clock.fetch_add(1, Ordering::Relaxed);
-        if let Some(entry) = self.kept.lock().entries.get_mut(&key) {
+        let used = self.shared.clock.fetch_add(1, Ordering::Relaxed);
+        if let Some(entry) = self.shared.kept.lock().entries.get_mut(&key) {
             entry.used = used;
             return Ok(entry.value.clone());
         }
         // Read without the lock: two who come at once both read, and one of them is kept.
         let (bytes, value) = read()?;
         let bytes = bytes + ENTRY_BYTES;
-        let mut kept = self.kept.lock();
+        if let Some(budget) = &self.budget {
+            budget.read(bytes);
+        }
+        let mut kept = self.shared.kept.lock();
         if let Some(before) = kept.entries.insert(key, Entry { value: value.clone(), bytes, used }) {
             kept.bytes -= before.bytes;
         }
         kept.bytes += bytes;
-        if kept.bytes > self.max_bytes {
-            kept.shrink(self.max_bytes / 8 * 7);
+        if kept.bytes > self.shared.max_bytes {
+            kept.shrink(self.shared.max_bytes / 8 * 7);
         }
         Ok(value)
     }

@@ -24,7 +24,7 @@ mod tags;
 mod trace;
 mod traces;
 
-pub use budget::{Budget, Client, Stopped};
+pub use budget::{Budget, Client, MAX_READ_BYTES, Stopped};
 pub use cache::Cache;
 pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};

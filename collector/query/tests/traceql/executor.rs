@@ -276,6 +276,23 @@ fn a_query_ends_when_nobody_waits_or_its_time_is_over() {
     assert!(error.to_string().contains("more than"), "{error}");
 }
 
+#[test]
+fn a_query_ends_when_it_reads_too_much() {
+    let stored = Stored::new(3);
+    let Body::Metrics(expr) = parse("{ } | count_over_time() by (name, span.a)").unwrap().body else { unreachable!() };
+    let options = MetricsOptions { steps: steps(), exemplars: 0, max_series: 10_000 };
+    let asked = |cache: &Cache, max_bytes| {
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        let budget = budget.reading(max_bytes);
+        metrics(&stored.snapshot, &cache.within(&budget), &expr, options, &budget).map(drop)
+    };
+    let error = asked(&Cache::new(1 << 30), 100).unwrap_err().to_string();
+    assert!(error.contains("read more than 0 MiB") && error.contains("shorter time range"), "{error}");
+    let cache = Cache::new(1 << 30);
+    asked(&cache, 1 << 30).unwrap();
+    asked(&cache, 100).expect("what is in memory costs nothing");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -34,6 +34,9 @@ use crate::traceql::{
     value::Value,
 };
 
+/// Points of an answer at most.
+const MAX_POINTS: usize = 1 << 23;
+
 /// How many values of an attribute are shown when the query does not say.
 const DEFAULT_TOP_N: u32 = 10;
 
@@ -84,6 +87,13 @@ pub fn compare(
             let most = most_frequent(values, |counts| counts[group], top_n);
             shown.entry(field.clone()).or_default().extend(most.into_iter().cloned());
         }
+    }
+    let points = 2 * options.steps.count() * shown.values().map(HashSet::len).sum::<usize>();
+    if points > MAX_POINTS {
+        return Err(Stopped::TooMuch(format!(
+            "the answer would have up to {points} points, {MAX_POINTS} are the most; ask for longer steps, or for fewer values \
+             with a second argument such as compare({{ status = error }}, 3)"
+        )));
     }
     let counts = run.count(Some(&shown))?;
     let series = counts.iter().flat_map(|(field, values)| run.series(field, values, cut.contains(field), top_n));
