@@ -1,11 +1,12 @@
 //! The collector: persists the spans of agents and answers every question about traces.
 //!
 //! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`. Questions come by `query` (gRPC) or
-//! `tempo` (HTTP and gRPC): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
+//! `tempo` (HTTP and gRPC) or `jaeger` (HTTP): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
 //! all others -> `queries` -> `clew_query`.
 
 mod agents;
 mod intake;
+mod jaeger;
 mod lookup;
 mod metrics;
 pub mod options;
@@ -50,6 +51,7 @@ use tonic::service::Routes;
 use crate::{
     agents::Agents,
     intake::Intake,
+    jaeger::Jaeger,
     lookup::Lookup,
     metrics::{Gauges, Metrics},
     options::{Options, WalPlace},
@@ -314,8 +316,10 @@ impl Collector {
         };
         serve(grpc_port, grpc_router);
         serve(http_port, http::router(self.receiver));
+        let Tempo { lookup, queries } = self.tempo.clone();
         let tempo = tempo::router(self.tempo.clone());
-        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()));
+        let jaeger = jaeger::router(Jaeger { lookup, queries });
+        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()).merge(jaeger));
         serve(tempo_port, tempo);
         ready();
 

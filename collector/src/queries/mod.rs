@@ -5,6 +5,7 @@
 //! The work itself is `clew_query::exec`.
 
 pub mod bounds;
+pub mod duration;
 mod error;
 pub mod field;
 mod filter;
