@@ -138,6 +138,9 @@ fn wanted(params: &Params) -> Result<Wanted, Refused> {
         let map: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
         for (key, value) in map {
+            if key.is_empty() {
+                return Err(wrong("a key is empty".to_owned()));
+            }
             let text = match value {
                 serde_json::Value::String(text) => text,
                 value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => value.to_string(),

@@ -180,6 +180,8 @@ async fn what_is_wrong_is_told_in_jaegers_form() -> Result<()> {
         ("/api/traces", &[("minDuration", "5")], 400, "unable to parse param 'minDuration'"),
         ("/api/traces", &[("minDuration", "5s"), ("maxDuration", "1s")], 400, "maxDuration"),
         ("/api/traces", &[("tag", "x")], 400, "malformed 'tag' parameter"),
+        ("/api/traces", &[("tag", ":x")], 400, "malformed 'tag' parameter"),
+        ("/api/traces", &[("tags", r#"{"": "x"}"#)], 400, "malformed 'tags' parameter"),
         ("/api/traces", &[("tags", "{")], 400, "malformed 'tags' parameter"),
         ("/api/operations", &[], 400, "parameter 'service' is required"),
         ("/api/operations", &[("service", "x"), ("spanKind", "both")], 400, "spanKind"),
