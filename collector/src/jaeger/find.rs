@@ -126,6 +126,7 @@ fn wanted(params: &Params) -> Result<Wanted, Refused> {
     for tag in params.all("tag") {
         let pair = tag
             .split_once(':')
+            .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| Refused::invalid(format!("malformed 'tag' parameter {tag:?}: expected key:value")))?;
         tags.push((pair.0.to_owned(), pair.1.to_owned()));
     }
