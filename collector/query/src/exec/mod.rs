@@ -3,7 +3,8 @@
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `tags` lists names and values. `dependencies` counts calls between services. `scope` is all of it for one query.
+//! where it can. `tags` lists names and values. `dependencies` counts calls
+//! between services, `explain` says in what spans differ from others. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
@@ -11,6 +12,7 @@ mod candidates;
 mod coded;
 mod codes;
 mod dependencies;
+mod explain;
 mod field;
 mod mask;
 mod metrics;
@@ -27,6 +29,7 @@ mod traces;
 pub use budget::{Budget, Client, Stopped};
 pub use cache::Cache;
 pub use dependencies::{Dependencies, Dependency, dependencies};
+pub use explain::{ExplainOptions, Explained, explain};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
 pub use tags::{TagOptions, TagScope, TagValues, Tags, tag_names, tag_values};
