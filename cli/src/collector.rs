@@ -4,8 +4,8 @@ use std::{error::Error, future::Future, time::Duration};
 
 use bytes::Bytes;
 use clew_proto::v1::{
-    FoundTrace, GetTraceRequest, MetricsRequest, SearchRequest, TailRequest, TailResponse, TimeSeries,
-    query_client::QueryClient,
+    DependenciesRequest, DependenciesResponse, ExplainRequest, ExplainResponse, FoundTrace, GetTraceRequest,
+    MetricsRequest, SearchRequest, TailRequest, TailResponse, TimeSeries, query_client::QueryClient,
 };
 use http::Uri;
 use tonic::{
@@ -154,6 +154,16 @@ impl Collector {
             Ok((series, reasons))
         })
         .await
+    }
+
+    /// Which services call which.
+    pub(crate) async fn dependencies(&self, request: DependenciesRequest) -> Result<DependenciesResponse, LookupError> {
+        self.ask(async { Ok(self.client.clone().dependencies(self.request(request)).await?.into_inner()) }).await
+    }
+
+    /// In what spans differ from others.
+    pub(crate) async fn explain(&self, request: ExplainRequest) -> Result<ExplainResponse, LookupError> {
+        self.ask(async { Ok(self.client.clone().explain(self.request(request)).await?.into_inner()) }).await
     }
 
     /// Spans as they come. Only the start may take no longer than `timeout`.

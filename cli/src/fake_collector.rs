@@ -7,8 +7,9 @@ use std::{
 };
 
 use clew_proto::v1::{
-    GetTraceRequest, GetTraceResponse, MetricsRequest, MetricsResponse, SearchRequest, SearchResponse, TagNamesRequest,
-    TagNamesResponse, TagValuesRequest, TagValuesResponse, TailRequest, TailResponse,
+    DependenciesRequest, DependenciesResponse, ExplainRequest, ExplainResponse, GetTraceRequest, GetTraceResponse,
+    MetricsRequest, MetricsResponse, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
+    TagValuesRequest, TagValuesResponse, TailRequest, TailResponse,
     query_server::{Query, QueryServer},
 };
 use futures_util::{Stream, stream};
@@ -92,6 +93,14 @@ impl Query for Service {
     }
 
     async fn tag_values(&self, _: Request<TagValuesRequest>) -> Result<Response<Self::TagValuesStream>, Status> {
+        unknown()
+    }
+
+    async fn dependencies(&self, _: Request<DependenciesRequest>) -> Result<Response<DependenciesResponse>, Status> {
+        unknown()
+    }
+
+    async fn explain(&self, _: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         unknown()
     }
 

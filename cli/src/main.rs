@@ -14,6 +14,8 @@ mod clock;
 mod collector;
 mod completions;
 mod demo;
+mod deps;
+mod explain;
 mod export;
 #[cfg(test)]
 mod fake_collector;
@@ -55,6 +57,10 @@ enum Command {
     Tail(tail::Args),
     /// Compute time series with TraceQL, and draw them
     Metrics(metrics::Args),
+    /// Say what some spans have more often than others: why they are slow, or fail
+    Explain(explain::Args),
+    /// Show which services call which
+    Deps(deps::Args),
     /// Run an agent and a collector for this machine
     Up(up::Args),
     /// Put any OTLP endpoint under load, and check what it kept
@@ -79,6 +85,8 @@ impl Command {
             Self::Search(args) => args.run(),
             Self::Tail(args) => args.run(),
             Self::Metrics(args) => args.run(),
+            Self::Explain(args) => args.run(),
+            Self::Deps(args) => args.run(),
             Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),
             Self::Blocks(args) => args.run(),

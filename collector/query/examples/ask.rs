@@ -1,6 +1,6 @@
 //! Asks a collector's data folder, while no collector runs, and says what each answer takes.
 //!
-//! `cargo run --release -p clew-query --example ask -- FOLDER QUERY [RUNS]`
+//! `cargo run --release -p clew-query --example ask -- FOLDER QUERY [RUNS]`, where QUERY is TraceQL, `dependencies` or `explain FILTER`
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -11,8 +11,14 @@ use std::{
 
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
-    exec::{Budget, Cache, MetricsOptions, Range, SearchOptions, metrics, search},
-    traceql::{self, ast::Body, steps::Steps},
+    exec::{
+        Budget, Cache, ExplainOptions, MetricsOptions, Range, SearchOptions, dependencies, explain, metrics, search,
+    },
+    traceql::{
+        self,
+        ast::{Body, SpansetExpr, SpansetKind, Stage},
+        steps::Steps,
+    },
 };
 use clew_storage::{Opened, Snapshot, Storage, retention, store};
 
@@ -33,14 +39,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         snapshot.blocks().len(),
         Duration::from_nanos((end - start) as u64)
     );
-    let parsed = traceql::parse(query)?;
+    let explained = query.strip_prefix("explain ");
+    let parsed = if query == "dependencies" { None } else { Some(traceql::parse(explained.unwrap_or(query))?.body) };
     let cache = Cache::new(2 << 30);
     let mut times = Vec::new();
     for run in 0..runs {
         let (budget, _client) = Budget::new(Duration::from_secs(300));
         let (began, cpu) = (Instant::now(), cpu_seconds());
-        let answer = match &parsed.body {
-            Body::Spans(pipeline) => {
+        let answer = match &parsed {
+            None => {
+                let found = dependencies(&snapshot, &cache, Range::ALL, &budget)?;
+                let calls: u64 = found.dependencies.iter().map(|dependency| dependency.calls).sum();
+                format!("{calls} calls between {} pairs of services", found.dependencies.len())
+            }
+            Some(Body::Spans(pipeline)) if explained.is_some() => {
+                let Some(Stage::Spansets(SpansetExpr { kind: SpansetKind::Filter(Some(filter)), .. })) =
+                    pipeline.stages.first()
+                else {
+                    return Err("say one filter after explain".into());
+                };
+                let options = ExplainOptions { range: Range::ALL, values: 3, limit: 20 };
+                let found = explain(&snapshot, &cache, filter, None, options, &budget)?;
+                let first = found.over.first();
+                format!("{:?} of {} spans inspected, first {first:?}", found.totals, found.inspected_spans)
+            }
+            Some(Body::Spans(pipeline)) => {
                 let found = search(
                     &snapshot,
                     &cache,
@@ -51,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let first = found.traces.first().map(|found| hex::encode(found.trace_id));
                 format!("{} traces, {} spans inspected, first {first:?}", found.traces.len(), found.inspected_spans)
             }
-            Body::Metrics(expr) => {
+            Some(Body::Metrics(expr)) => {
                 let step = ((end - start) / 60).max(1);
                 let steps = Steps::aligned(start as u64, end as u64, step as u64);
                 let options = MetricsOptions { steps, exemplars: 0, max_series: 10_000 };

@@ -1,5 +1,6 @@
 //! Answers questions about traces from a storage snapshot.
 
+pub mod analysis;
 pub mod exec;
 pub mod trace;
 pub mod traceql;

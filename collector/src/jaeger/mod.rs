@@ -39,6 +39,7 @@ pub fn router(jaeger: Jaeger) -> Router {
         .route("/api/operations", get(names::operations))
         .route("/api/traces", get(find::traces))
         .route("/api/traces/{id}", get(find::trace))
+        .route("/api/dependencies", get(names::dependencies))
         .route("/api/archive/{id}", post(find::archive))
         .route("/api/metrics/minstep", get(metrics::min_step))
         .route("/api/metrics/{name}", get(metrics::metrics))

@@ -1,9 +1,9 @@
-//! Services and what they do.
+//! Services, what they do, and which call which.
 
 use axum::extract::{Path, Query, State};
 use clew_common::ids::Tenant;
 use clew_query::{
-    exec::{Range, TagOptions},
+    exec::{Dependency, Range, TagOptions},
     traceql::{
         ast::{Field, Intrinsic, Literal},
         value::Value,
@@ -20,6 +20,8 @@ use super::{
     tenant,
 };
 
+/// How far back calls are counted when nothing is said: a day.
+const DEFAULT_LOOKBACK_MS: u64 = 86_400_000;
 /// Names at most.
 const MAX_NAMES: usize = 10_000;
 const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
@@ -71,6 +73,32 @@ pub async fn operations(
     answer.data.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
     answer.total = answer.data.len();
     Ok(answer)
+}
+
+/// Calls of one service by another.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    parent: String,
+    child: String,
+    call_count: u64,
+}
+
+/// `/api/dependencies`: up to `endTs`, from `lookback` before it, both in milliseconds.
+pub async fn dependencies(
+    State(jaeger): State<Jaeger>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+) -> Result<Answer<Vec<Call>>, Refused> {
+    let tenant = tenant(&headers)?;
+    let end = params.number("endTs")?.map_or_else(|| jaeger.queries.now_ns(), |ms| ms.saturating_mul(1_000_000));
+    let lookback = params.number("lookback")?.unwrap_or(DEFAULT_LOOKBACK_MS).saturating_mul(1_000_000);
+    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    let range = Range { start: signed(end.saturating_sub(lookback)), end: signed(end) };
+    let found = jaeger.queries.dependencies(&tenant, range).await?.answer;
+    let call = |one: Dependency| Call { parent: one.parent, child: one.child, call_count: one.calls };
+    let data: Vec<_> = found.dependencies.into_iter().map(call).collect();
+    Ok(Answer { total: data.len(), data, missing: found.missing })
 }
 
 fn of_service(service: &str, kind: Option<&str>) -> String {

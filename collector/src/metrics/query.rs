@@ -23,6 +23,10 @@ pub enum QueryKind {
     TagNames,
     /// Their values.
     TagValues,
+    /// Which services call which.
+    Dependencies,
+    /// In what spans differ.
+    Explain,
     /// Spans as they come.
     Tail,
 }
@@ -45,6 +49,8 @@ impl QueryKind {
             Self::Metrics => "metrics",
             Self::TagNames => "tag_names",
             Self::TagValues => "tag_values",
+            Self::Dependencies => "dependencies",
+            Self::Explain => "explain",
             Self::Tail => "tail",
         }
     }

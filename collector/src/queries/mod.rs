@@ -22,12 +22,12 @@ use std::{
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
     exec::{
-        self, Budget, Cache, Client, Measured, MetricsOptions, SearchOptions, Searched, TagOptions, TagScope,
-        TagValues, Tags,
+        self, Budget, Cache, Client, Dependencies, ExplainOptions, Explained, Measured, MetricsOptions, Range,
+        SearchOptions, Searched, TagOptions, TagScope, TagValues, Tags,
     },
     traceql::{
         self,
-        ast::{Body, Field, Literal, MetricsExpr, Pipeline, Query},
+        ast::{Body, Expr, Field, Literal, MetricsExpr, Pipeline, Query, SpansetExpr, SpansetKind, Stage},
     },
 };
 use clew_storage::{Snapshot, Storage};
@@ -95,7 +95,7 @@ macro_rules! answers {
     )*};
 }
 
-answers!(Searched, Measured, Tags, TagValues);
+answers!(Searched, Measured, Tags, TagValues, Dependencies, Explained);
 
 impl Queries {
     /// Finds traces.
@@ -170,6 +170,38 @@ impl Queries {
         .await
     }
 
+    /// Counts the calls between services of all spans that start in a range.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn dependencies(&self, tenant: &Tenant, range: Range) -> Result<Asked<Dependencies>, QueryError> {
+        self.run(tenant, QueryKind::Dependencies, move |snapshot, cache, budget| {
+            Ok(exec::dependencies(snapshot, cache, range, budget)?)
+        })
+        .await
+    }
+
+    /// Says what the spans that a filter finds have more often than those of another one or, when that is empty, than all others.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn explain(
+        &self,
+        tenant: &Tenant,
+        selection: String,
+        baseline: String,
+        options: ExplainOptions,
+    ) -> Result<Asked<Explained>, QueryError> {
+        self.run(tenant, QueryKind::Explain, move |snapshot, cache, budget| {
+            let selection = filter_of(&selection)?.ok_or_else(|| {
+                QueryError::invalid("all spans are selected: there are no others to compare them with")
+            })?;
+            let baseline = if baseline.trim().is_empty() { None } else { filter_of(&baseline)? };
+            Ok(exec::explain(snapshot, cache, &selection, baseline.as_ref(), options, budget)?)
+        })
+        .await
+    }
+
     /// The end of this millisecond, in nanoseconds since 1970.
     pub fn now_ns(&self) -> u64 {
         (self.world.clock.unix_ms() + 1) * 1_000_000
@@ -228,6 +260,14 @@ impl Queries {
 
 fn parse(text: &str) -> Result<Query, QueryError> {
     traceql::parse(text).map_err(|error| QueryError::Invalid(error.to_string()))
+}
+
+/// What stands between the braces of a query that is one filter.
+fn filter_of(text: &str) -> Result<Option<Expr>, QueryError> {
+    match &spans(text)?.stages[..] {
+        [Stage::Spansets(SpansetExpr { kind: SpansetKind::Filter(filter), .. })] => Ok(filter.clone()),
+        _ => Err(QueryError::invalid("expected one filter in braces, such as { status = error }")),
+    }
 }
 
 /// A query for spans.

@@ -1,8 +1,9 @@
 //! clew.v1 Query over gRPC.
 //!
-//! `trace` is one trace by its id; `search`, `metrics` and `tags` answer from `queries`; `tail` follows what comes in. Answers that may be
+//! `trace` is one trace by its id; `search`, `metrics`, `tags` and `differences` answer from `queries`; `tail` follows what comes in. Answers that may be
 //! long are cut into messages.
 
+mod differences;
 mod metrics;
 mod search;
 mod tags;
@@ -13,9 +14,9 @@ use std::pin::Pin;
 
 use clew_common::{ids::Tenant, shutdown::Drain};
 use clew_proto::v1::{
-    GetTraceRequest, GetTraceResponse, MetricsRequest, MetricsResponse, SearchRequest, SearchResponse, TagNamesRequest,
-    TagNamesResponse, TagValuesRequest, TagValuesResponse, TailRequest, TailResponse,
-    query_server::Query as QueryService,
+    DependenciesRequest, DependenciesResponse, ExplainRequest, ExplainResponse, GetTraceRequest, GetTraceResponse,
+    MetricsRequest, MetricsResponse, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
+    TagValuesRequest, TagValuesResponse, TailRequest, TailResponse, query_server::Query as QueryService,
 };
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -75,6 +76,19 @@ impl QueryService for Query {
     async fn tag_values(&self, request: Request<TagValuesRequest>) -> Result<Response<Self::TagValuesStream>, Status> {
         let tenant = tenant(&request)?;
         Ok(stream(tags::values(&self.queries, &tenant, request.into_inner()).await?))
+    }
+
+    async fn dependencies(
+        &self,
+        request: Request<DependenciesRequest>,
+    ) -> Result<Response<DependenciesResponse>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(Response::new(differences::dependencies(&self.queries, &tenant, request.into_inner()).await?))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let tenant = tenant(&request)?;
+        Ok(Response::new(differences::explain(&self.queries, &tenant, request.into_inner()).await?))
     }
 
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {

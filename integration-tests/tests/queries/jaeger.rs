@@ -130,6 +130,10 @@ async fn services_and_operations_are_listed_for_each_tenant() -> Result<()> {
     assert_eq!(answer["data"], json!([{"name": "POST /orders", "spanKind": "server"}]));
     let (_, answer) = ask(&shop, None, "/api/operations", &[("service", "shop"), ("spanKind", "client")]).await?;
     assert_eq!(answer["data"], json!([]));
+    let (_, answer) = ask(&shop, None, "/api/dependencies", &[("lookback", "3600000")]).await?;
+    assert_eq!(answer["data"], json!([{"parent": "shop", "child": "payments", "callCount": 1}]));
+    let (_, answer) = ask(&shop, None, "/api/dependencies", &[("endTs", "1000")]).await?;
+    assert_eq!(answer["data"], json!([]));
     let (_, answer) = ask(&shop, Some("other"), "/api/services", &[]).await?;
     assert_eq!(answer["data"], json!([]));
     Ok(())

@@ -3,13 +3,16 @@
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `matches` finds single spans. `tags` lists names and values. `scope` is all of it for one query.
+//! where it can. `matches` finds single spans. `tags` lists names and values. `dependencies` counts calls
+//! between services, `explain` says in what spans differ from others. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
 mod candidates;
 mod coded;
 mod codes;
+mod dependencies;
+mod explain;
 mod field;
 mod mask;
 mod matches;
@@ -26,6 +29,8 @@ mod traces;
 
 pub use budget::{Budget, Client, MAX_READ_BYTES, Stopped};
 pub use cache::Cache;
+pub use dependencies::{Dependencies, Dependency, dependencies};
+pub use explain::{ExplainOptions, Explained, explain};
 pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};

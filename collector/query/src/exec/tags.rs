@@ -154,7 +154,7 @@ fn some_spans(scope: &Scope<'_>, filter: Option<&Pipeline>, range: Range, budget
 }
 
 /// The rows of a mask that start within a range; None when there are none.
-fn within(scope: &Scope<'_>, part: usize, mask: Mask, range: Range) -> Option<Mask> {
+pub fn within(scope: &Scope<'_>, part: usize, mask: Mask, range: Range) -> Option<Mask> {
     let rows = scope.parts[part].part.rows;
     if range != Range::ALL {
         let starts = &scope.links(part as u32)?.starts;

@@ -171,8 +171,14 @@ impl Tree {
     /// The span that stands for the trace: the first root, or, when no span is one, the first without a parent here.
     #[must_use]
     pub fn first_root(&self) -> Option<&Node> {
-        let roots = || self.roots.iter().map(|root| &self.nodes[*root]);
-        roots().find(|node| node.place == Place::Root).or_else(|| roots().next())
+        self.first_root_index().map(|root| &self.nodes[root])
+    }
+
+    /// Index of [`Self::first_root`] into [`Self::nodes`].
+    #[must_use]
+    pub fn first_root_index(&self) -> Option<usize> {
+        let is_root = |root: &&usize| self.nodes[**root].place == Place::Root;
+        self.roots.iter().find(is_root).or_else(|| self.roots.first()).copied()
     }
 
     /// All spans, parents before their children, siblings by start.
@@ -212,6 +218,16 @@ impl Node {
     #[must_use]
     pub fn duration_ns(&self) -> u64 {
         self.span.end_time_unix_nano.saturating_sub(self.span.start_time_unix_nano)
+    }
+
+    /// When it starts and ends, nanoseconds since 1970. Never ends before it starts: a time of 0 is not known, and a span
+    /// of which one time cannot be right takes no time, at the other one.
+    #[must_use]
+    pub fn interval(&self) -> (u64, u64) {
+        match (self.span.start_time_unix_nano, self.span.end_time_unix_nano) {
+            (0, end) => (end, end),
+            (start, end) => (start, end.max(start)),
+        }
     }
 
     /// It says that it failed.

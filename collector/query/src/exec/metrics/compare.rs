@@ -31,6 +31,7 @@ use super::{
 use crate::traceql::{
     ast::{Comparison, Expr, Field, Intrinsic, Scope as Of},
     series::TimeSeries,
+    steps::Steps,
     value::Value,
 };
 
@@ -60,7 +61,7 @@ const MAX_VALUES: usize = 1 << 17;
 const MAX_PART_VALUES: usize = 1 << 12;
 
 /// For each field, for each of its values, how many spans: those of the baseline at each step, then those of the selection.
-type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
+pub type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
 
 /// Which values of which fields are counted.
 type Shown = BTreeMap<Field, HashSet<Key>>;
@@ -74,7 +75,7 @@ pub fn compare(
     options: MetricsOptions,
     budget: &Budget,
 ) -> Result<Vec<TimeSeries>, Stopped> {
-    let run = Compare { scope, counted, comparison, options, budget };
+    let run = Compare { scope, counted, comparison, steps: Some(options.steps), budget };
     let totals = run.count(None)?;
     let top_n = usize::try_from(comparison.top_n.unwrap_or(DEFAULT_TOP_N)).unwrap_or(usize::MAX);
     let mut shown = Shown::new();
@@ -100,6 +101,12 @@ pub fn compare(
     Ok(sorted(series.collect()))
 }
 
+/// How many of the counted spans have each value: those that the filter drops, then those that it keeps. Blocking.
+pub fn totals(scope: &Scope<'_>, counted: &Counted, selection: &Expr, budget: &Budget) -> Result<Counts, Stopped> {
+    let comparison = Comparison { selection: Some(selection.clone()), top_n: None, window_ns: None };
+    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(None)
+}
+
 /// The values that most spans have; of those that are equally frequent the lower ones, so that answers are the same each time.
 fn most_frequent(values: &HashMap<Key, Vec<u32>>, of: impl Fn(&[u32]) -> u32, top_n: usize) -> Vec<&Key> {
     let mut present: Vec<(&Key, u32)> = values.iter().map(|(key, counts)| (key, of(counts))).collect();
@@ -119,18 +126,23 @@ struct Compare<'a> {
     scope: &'a Scope<'a>,
     counted: &'a Counted,
     comparison: &'a Comparison,
-    options: MetricsOptions,
+    /// When the spans that count start; any time counts when not said.
+    steps: Option<Steps>,
     budget: &'a Budget,
 }
 
 /// A key under which the spans that have any value are counted.
-fn any() -> Key {
+pub fn any() -> Key {
     Key(Value::Nil)
 }
 
 impl Compare<'_> {
+    fn step_count(&self) -> usize {
+        self.steps.map_or(1, |steps| steps.count())
+    }
+
     fn series(&self, field: &Field, values: &HashMap<Key, Vec<u32>>, cut: bool, top_n: usize) -> Vec<TimeSeries> {
-        let steps = self.options.steps.count();
+        let steps = self.step_count();
         let label = |meta: &str, name: &str, value: &Value, values| TimeSeries {
             labels: vec![(meta.to_owned(), Value::String(name.to_owned())), (field.to_string(), value.clone())],
             values,
@@ -158,7 +170,7 @@ impl Compare<'_> {
     /// Counts for each value the spans that have it, in all; or of `shown` those at each step. Under [`any`] those that have
     /// any value.
     fn count(&self, shown: Option<&Shown>) -> Result<Counts, Stopped> {
-        let steps = if shown.is_some() { self.options.steps.count() } else { 1 };
+        let steps = if shown.is_some() { self.step_count() } else { 1 };
         let begin = || Tally { shown, steps, counts: Counts::new() };
         let states = parallel::fold(0..self.scope.parts.len(), begin, |tally, part| {
             let Some(mask) = &self.counted.masks[part] else { return Ok(()) };
@@ -184,7 +196,7 @@ impl Compare<'_> {
         let selected = self.selected(part, mask, starts.values())?;
         // For each row that counts, the place of its group and step.
         let place = |row: usize| {
-            let step = self.options.steps.of(starts.value(row) as u64)?;
+            let step = self.steps.map_or(Some(0), |steps| steps.of(starts.value(row) as u64))?;
             let step = if tally.steps == 1 { 0 } else { step };
             Some((row as u32, (usize::from(selected.keeps(row)) * tally.steps + step) as u32))
         };

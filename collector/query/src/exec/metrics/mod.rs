@@ -4,7 +4,7 @@
 //! trace by trace. `compare` is the function of that name. What is done with series is the language's own
 //! ([`crate::traceql::series`]).
 
-mod compare;
+pub(super) mod compare;
 pub(super) mod counted;
 mod groups;
 mod histogram;

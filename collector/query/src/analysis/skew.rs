@@ -1,0 +1,81 @@
+//! How far the clocks of services that call each other are apart.
+//!
+//! A server works while its client waits. What its spans lie outside of the client's must come from the clocks, and how much
+//! room they have within bounds how far these can be apart. It is told, and never applied to a span.
+
+use std::collections::BTreeMap;
+
+use super::pairing::{PairKind, pairs};
+use crate::tree::{Node, Tree, text};
+
+/// What tells the time: a service on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Clock {
+    /// `service.name`, empty without one.
+    pub service: String,
+    /// `host.name`, empty without one.
+    pub host: String,
+}
+
+/// How far the clock of a callee is ahead of that of its caller; negative when it is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skew {
+    pub caller: Clock,
+    pub callee: Clock,
+    /// 0 when the bounds allow it; otherwise their middle.
+    pub estimate_ns: i64,
+    /// It is no less.
+    pub low_ns: i64,
+    /// It is no more.
+    pub high_ns: i64,
+    /// How many calls say so.
+    pub calls: usize,
+    /// No one offset suits all calls, so that clocks changed on the way: the bounds are those of the call that left least
+    /// room.
+    pub disagree: bool,
+}
+
+/// The offsets of all pairs of clocks between which there are calls, in order of the clocks.
+///
+/// Each call says that the offset is at least (server's end - client's end) and at most (server's start - client's start);
+/// the bounds are what all calls of a pair of clocks allow. The middle, and to trust the call that took the network least
+/// where calls contradict each other, are NTP's (RFC 5905, sections 8 and 10). A call of which the server took longer than
+/// the client, or of which only the client failed, says nothing: the client has given up.
+#[must_use]
+pub fn skews(tree: &Tree) -> Vec<Skew> {
+    let mut calls: BTreeMap<(Clock, Clock), Vec<(i64, i64)>> = BTreeMap::new();
+    for pair in pairs(tree).into_iter().filter(|pair| pair.kind == PairKind::Call && pair.network_ns.is_some()) {
+        let (caller, callee) = (&tree.nodes[pair.caller], &tree.nodes[pair.callee]);
+        let clocks = (clock(tree, caller), clock(tree, callee));
+        if clocks.0 == clocks.1 || (caller.is_error() && !callee.is_error()) {
+            continue;
+        }
+        let (caller_times, callee_times) = (caller.interval(), callee.interval());
+        let bounds = (less(callee_times.1, caller_times.1), less(callee_times.0, caller_times.0));
+        calls.entry(clocks).or_default().push(bounds);
+    }
+    calls.into_iter().filter_map(|((caller, callee), bounds)| skew(caller, callee, &bounds)).collect()
+}
+
+fn skew(caller: Clock, callee: Clock, bounds: &[(i64, i64)]) -> Option<Skew> {
+    let (low, high) = (bounds.iter().map(|(low, _)| *low).max()?, bounds.iter().map(|(_, high)| *high).min()?);
+    let disagree = low > high;
+    let (low_ns, high_ns) = match disagree {
+        false => (low, high),
+        true => *bounds.iter().min_by_key(|(low, high)| i128::from(*high) - i128::from(*low))?,
+    };
+    let middle = (i128::from(low_ns) + i128::from(high_ns)).div_euclid(2);
+    let estimate_ns = if low_ns <= 0 && high_ns >= 0 { 0 } else { i64::try_from(middle).unwrap_or(0) };
+    Some(Skew { caller, callee, estimate_ns, low_ns, high_ns, calls: bounds.len(), disagree })
+}
+
+fn clock(tree: &Tree, node: &Node) -> Clock {
+    let of = |key| text(&tree.resources[node.resource].attributes, key).unwrap_or_default().to_owned();
+    Clock { service: of("service.name"), host: of("host.name") }
+}
+
+/// `a - b`, at the ends of what fits when it does not.
+fn less(a: u64, b: u64) -> i64 {
+    let difference = i128::from(a) - i128::from(b);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+}

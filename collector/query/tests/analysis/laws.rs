@@ -1,0 +1,149 @@
+//! What holds of every trace.
+
+use clew_query::{
+    analysis::{
+        compare::{compare, ranked},
+        critical_path::critical_path,
+        origin::origin,
+        pairing::pairs,
+        self_time::self_times,
+        skew::skews,
+        summary::summary,
+    },
+    tree::Tree,
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData},
+};
+use proptest::{collection::vec, prelude::*};
+
+/// A span: service, id, parent, kind, status, start, end.
+type Given = (u8, u8, u8, i32, i32, u64, u64);
+
+fn tree(spans: &[Given]) -> Tree {
+    let resource_spans = spans.iter().map(|(service, id, parent, kind, code, start, end)| {
+        let span = Span {
+            trace_id: vec![7; 16],
+            span_id: vec![*id; 8],
+            parent_span_id: if *parent == 0 { vec![] } else { vec![*parent; 8] },
+            name: format!("n{}", id % 3),
+            kind: *kind,
+            start_time_unix_nano: *start,
+            end_time_unix_nano: *end,
+            status: Some(Status { code: *code, ..Status::default() }),
+            ..Span::default()
+        };
+        let value = Some(AnyValue { value: Some(Value::StringValue(format!("s{service}"))) });
+        let attributes = vec![KeyValue { key: "service.name".to_owned(), value, ..KeyValue::default() }];
+        ResourceSpans {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }
+    });
+    Tree::build(TracesData { resource_spans: resource_spans.collect() })
+}
+
+fn spans(time: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value = Vec<Given>> {
+    vec((0..4u8, 1..14u8, 0..14u8, 0..6i32, 0..3i32, time.clone(), time), 0..24)
+}
+
+/// Small times, and those at the ends.
+fn any_time() -> impl Strategy<Value = u64> + Clone {
+    prop_oneof![8 => 0..60u64, 1 => Just(u64::MAX), 1 => u64::MAX - 5..=u64::MAX, 1 => any::<u64>()]
+}
+
+proptest! {
+    #[test]
+    fn the_critical_path_covers_the_root_without_gaps(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let path = critical_path(&tree);
+        let root = tree.first_root().map_or((0, 0), |root| root.interval());
+        let (mut reached, mut sum) = (root.0, 0);
+        for segment in &path {
+            let (start, end) = tree.nodes[segment.span].interval();
+            prop_assert_eq!(segment.start, reached);
+            prop_assert!(start <= segment.start && segment.start < segment.end && segment.end <= end);
+            reached = segment.end;
+            sum += segment.end - segment.start;
+        }
+        prop_assert_eq!(reached, root.1);
+        prop_assert_eq!(sum, root.1 - root.0);
+    }
+
+    #[test]
+    fn self_time_is_every_instant_in_which_no_child_runs(spans in spans(0..60u64)) {
+        let tree = tree(&spans);
+        for (node, own) in tree.nodes.iter().zip(self_times(&tree)) {
+            let (start, end) = node.interval();
+            let runs = |child: &usize, at: u64| {
+                let (start, end) = tree.nodes[*child].interval();
+                (start..end).contains(&at)
+            };
+            let idle = (start..end).filter(|at| !node.children.iter().any(|child| runs(child, *at))).count();
+            prop_assert_eq!(own, idle as u64);
+        }
+    }
+
+    #[test]
+    fn a_trace_is_no_different_from_itself(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let compared = compare(&tree, &tree);
+        prop_assert_eq!(ranked(&compared), Vec::<usize>::new());
+        prop_assert_eq!(compared.iter().map(|place| place.sides[0].spans).sum::<usize>(), spans.len());
+    }
+
+    #[test]
+    fn every_span_has_a_place_in_a_comparison(first in spans(any_time()), second in spans(any_time())) {
+        let compared = compare(&tree(&first), &tree(&second));
+        for (side, spans) in [first, second].into_iter().enumerate() {
+            prop_assert_eq!(compared.iter().map(|place| place.sides[side].spans).sum::<usize>(), spans.len());
+        }
+        prop_assert!(ranked(&compared).len() <= compared.len());
+    }
+
+    #[test]
+    fn an_origin_is_a_way_down_through_failures(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let path = origin(&tree);
+        prop_assert!(path.iter().all(|span| tree.nodes[*span].is_error()));
+        prop_assert!(path.windows(2).all(|step| tree.nodes[step[0]].children.contains(&step[1])));
+        let failed_root = tree.first_root().is_some_and(|root| root.is_error());
+        prop_assert!(!failed_root || path.first() == tree.first_root_index().as_ref());
+    }
+
+    #[test]
+    fn odd_times_are_no_trouble(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        prop_assert_eq!(summary(&tree).services.values().map(|share| share.spans).sum::<usize>(), spans.len());
+        for skew in skews(&tree) {
+            prop_assert!(skew.low_ns <= skew.high_ns && skew.calls > 0);
+            prop_assert!((skew.low_ns.min(0)..=skew.high_ns.max(0)).contains(&skew.estimate_ns));
+        }
+        for pair in pairs(&tree) {
+            let both = pair.out_ns.zip(pair.back_ns).map(|(out, back)| out + back);
+            prop_assert!(both.is_none() || both == pair.network_ns);
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_a_hundred_thousand_spans_needs_no_stack() {
+    let id = |n: u64| n.to_be_bytes().to_vec();
+    let link = |n: u64| Span {
+        span_id: id(n),
+        parent_span_id: id(n - 1),
+        start_time_unix_nano: n,
+        end_time_unix_nano: 1_000_000 - n,
+        status: Some(Status { code: 2, ..Status::default() }),
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: (1..=100_000).map(link).collect(), ..ScopeSpans::default() }];
+    let chain = Tree::build(TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] });
+    assert_eq!(critical_path(&chain).len(), 199_999);
+    assert_eq!(origin(&chain).len(), 100_000);
+    assert_eq!(compare(&chain, &chain).len(), 100_000);
+    assert_eq!(self_times(&chain)[0], 2);
+}

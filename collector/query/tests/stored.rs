@@ -1,0 +1,7 @@
+//! Counts over stores with generated spans, wherever these lie.
+
+mod stored {
+    mod dependencies;
+    mod explain;
+    mod store;
+}
