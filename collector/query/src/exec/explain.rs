@@ -10,7 +10,7 @@ use super::{
     coded::Key,
     mask::each_field,
     metrics::{
-        compare::{any, totals},
+        compare::{self, any},
         counted::{Counted, counted},
     },
     scope::Scope,
@@ -81,10 +81,13 @@ pub fn explain(
     };
     let (all, kept) = (spans(either)?, spans(Some(selection.clone()))?);
     let inspected_spans = all.inspected_spans;
-    let counts = totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?;
-    // Every span has a status.
-    let all = counts.get(&Field::Intrinsic(Intrinsic::Status)).and_then(|values| values.get(&any()));
-    let totals = all.map_or_else(Totals::default, |counts| sides(counts));
+    let counts = compare::totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?;
+    let rows = |counted: &Counted| -> u64 {
+        let of_parts = counted.masks.iter().zip(&scope.parts);
+        of_parts.filter_map(|(mask, opened)| Some(mask.as_ref()?.rows(opened.part.rows).count() as u64)).sum()
+    };
+    let selected = rows(&kept);
+    let totals = Totals { selection: selected, baseline: rows(&all).saturating_sub(selected) };
     let named = named(selection, baseline);
     let mut found = Vec::new();
     for (field, values) in counts.into_iter().filter(|(field, _)| !named.contains(field)) {
