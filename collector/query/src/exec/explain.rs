@@ -10,7 +10,7 @@ use super::{
     coded::Key,
     mask::each_field,
     metrics::{
-        compare::{any, totals},
+        compare::{self, any},
         counted::{Counted, counted},
     },
     scope::Scope,
@@ -25,6 +25,9 @@ use crate::{
         value::Value,
     },
 };
+
+/// Values of a field that are looked at: those that most spans in question have.
+const MAX_VALUES: usize = 1 << 12;
 
 /// What is explained.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,7 @@ pub struct Explained {
 /// Ranks the values that spans which `selection` keeps have more often than others: those that `baseline` keeps, or all
 /// others. A span that both keep is one of the selection. All attributes of spans and resources count, with name, kind,
 /// status, and name and service of the root; but not the fields that the filters name, since those differ by definition.
-/// Of fields with more than some 100 000 values the rarest are not counted. Blocking.
+/// Of each field the 4096 values count that most spans of the selection have. Blocking.
 ///
 /// # Errors
 /// When the budget is spent.
@@ -68,14 +71,23 @@ pub fn explain(
         let operands = vec![selection.clone(), baseline.clone()];
         Expr { kind: ExprKind::Logic { op: LogicOp::Or, operands }, at: At::default() }
     });
-    let spanset = SpansetExpr { kind: SpansetKind::Filter(either), at: At::default() };
-    let pipeline = Pipeline { stages: vec![Stage::Spansets(spanset)] };
-    let Counted { masks, inspected_spans } = counted(&scope, &pipeline, options.range, budget)?;
-    let masks = masks.into_iter().enumerate().map(|(part, mask)| within(&scope, part, mask?, options.range)).collect();
-    let counts = totals(&scope, &Counted { masks, inspected_spans }, selection, budget)?;
-    // Every span has a status.
-    let all = counts.get(&Field::Intrinsic(Intrinsic::Status)).and_then(|values| values.get(&any()));
-    let totals = all.map_or_else(Totals::default, |counts| sides(counts));
+    let spans = |filter: Option<Expr>| {
+        let spanset = SpansetExpr { kind: SpansetKind::Filter(filter), at: At::default() };
+        let pipeline = Pipeline { stages: vec![Stage::Spansets(spanset)] };
+        let Counted { masks, inspected_spans } = counted(&scope, &pipeline, options.range, budget)?;
+        let masks = masks.into_iter().enumerate();
+        let masks = masks.map(|(part, mask)| within(&scope, part, mask?, options.range)).collect();
+        Ok::<_, Stopped>(Counted { masks, inspected_spans })
+    };
+    let (all, kept) = (spans(either)?, spans(Some(selection.clone()))?);
+    let inspected_spans = all.inspected_spans;
+    let counts = compare::totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?;
+    let rows = |counted: &Counted| -> u64 {
+        let of_parts = counted.masks.iter().zip(&scope.parts);
+        of_parts.filter_map(|(mask, opened)| Some(mask.as_ref()?.rows(opened.part.rows).count() as u64)).sum()
+    };
+    let selected = rows(&kept);
+    let totals = Totals { selection: selected, baseline: rows(&all).saturating_sub(selected) };
     let named = named(selection, baseline);
     let mut found = Vec::new();
     for (field, values) in counts.into_iter().filter(|(field, _)| !named.contains(field)) {

@@ -101,10 +101,28 @@ pub fn compare(
     Ok(sorted(series.collect()))
 }
 
-/// How many of the counted spans have each value: those that the filter drops, then those that it keeps. Blocking.
-pub fn totals(scope: &Scope<'_>, counted: &Counted, selection: &Expr, budget: &Budget) -> Result<Counts, Stopped> {
-    let comparison = Comparison { selection: Some(selection.clone()), top_n: None, window_ns: None };
-    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(None)
+/// How many of the counted spans have each value: those that the filter drops, then those that it keeps. Values count that
+/// two spans or more of `kept` have, of each field so many at most; the spans of all values are under [`any`]. Blocking.
+pub fn totals(
+    scope: &Scope<'_>,
+    counted: &Counted,
+    kept: &Counted,
+    selection: &Expr,
+    most: usize,
+    budget: &Budget,
+) -> Result<Counts, Stopped> {
+    let comparison = Comparison { selection: None, top_n: None, window_ns: None };
+    let of_kept = Compare { scope, counted: kept, comparison: &comparison, steps: None, budget }.count(None)?;
+    let mut shown = Shown::new();
+    for (field, mut values) in of_kept {
+        values.retain(|key, counts| *key == any() || counts[1] > 1);
+        let most = most_frequent(&values, |counts| counts[1], most);
+        if !most.is_empty() {
+            shown.insert(field, most.into_iter().cloned().collect());
+        }
+    }
+    let comparison = Comparison { selection: Some(selection.clone()), ..comparison };
+    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(Some(&shown))
 }
 
 /// The values that most spans have; of those that are equally frequent the lower ones, so that answers are the same each time.
