@@ -58,7 +58,7 @@ impl Args {
             eprintln!("clew: calls may be missing: {}", harmless(why));
         }
         let mut all = answer.dependencies;
-        all.sort_by(|a, b| b.calls.cmp(&a.calls));
+        all.sort_by_key(|one| std::cmp::Reverse(one.calls));
         let mut out = output::stdout();
         if self.json {
             for Dependency { parent, child, calls, errors } in &all {

@@ -48,12 +48,10 @@ pub async fn explain(queries: &Queries, tenant: &Tenant, request: ExplainRequest
         limit: within("limit", request.limit, DEFAULT_VALUES, MAX_VALUES)?,
     };
     let found = queries.explain(tenant, request.selection, request.baseline, options).await?.answer;
-    let value = |Over { counted: Counted { value: (field, value), selection, baseline }, score }: Over<(Field, Value)>| OverRepresented {
-        value: Some(key_value(&field.to_string(), &value)),
-        selection,
-        baseline,
-        score,
-    };
+    let value =
+        |Over { counted: Counted { value: (field, value), selection, baseline }, score }: Over<(Field, Value)>| {
+            OverRepresented { value: Some(key_value(&field.to_string(), &value)), selection, baseline, score }
+        };
     Ok(ExplainResponse {
         selection: found.totals.selection,
         baseline: found.totals.baseline,

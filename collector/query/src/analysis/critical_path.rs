@@ -27,7 +27,7 @@ const TOLERANCE: u128 = 10;
 /// The walk goes back from the root's end. The child that ended last, at or before the place that was reached, is what its
 /// parent waited for: its time is its own path, and the walk goes on where it started, with the children that had ended by
 /// then. Time without such a child is the parent's. This is the algorithm of Zhang et al., "CRISP: Critical Path Analysis of
-/// Large-Scale Microservice Architectures" (USENIX ATC 2022), section 4.
+/// Large-Scale Microservice Architectures" (USENIX ATC 2022).
 ///
 /// A child counts as far as it lies within its parent. One that runs on for more than a tenth of its duration after its
 /// parent's end was not waited for and is left out, with all below it; so are those that run on after the start of the child
