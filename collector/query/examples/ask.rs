@@ -58,7 +58,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 else {
                     return Err("say one filter after explain".into());
                 };
-                let options = ExplainOptions { range: Range::ALL, values: 3, limit: 20 };
+                let options =
+                    ExplainOptions { range: Range::ALL, values: 3, limit: 20, sample: ExplainOptions::SAMPLE };
                 let found = explain(&snapshot, &cache, filter, None, options, &budget)?;
                 let first = found.over.first();
                 format!("{:?} of {} spans inspected, first {first:?}", found.totals, found.inspected_spans)

@@ -25,20 +25,23 @@ pub struct Over<T> {
     pub score: f64,
 }
 
-/// Standard errors by which a share may be off by chance. One value of some millions exceeds five of them by chance alone,
-/// and so many are compared.
-const Z: f64 = 5.0;
+/// Standard errors by which a share may be off by chance, to be certain. One value of some millions exceeds five of them by
+/// chance alone, and so many are compared.
+pub const CERTAIN: f64 = 5.0;
 
-/// The values that are over-represented for certain, by how much.
+/// The same, to be likely.
+pub const LIKELY: f64 = 2.0;
+
+/// The values that are over-represented, as sure as `errors` standard errors make it, by how much.
 ///
 /// The score is the lower bound of the difference of the two shares: method 10 of Newcombe, "Interval estimation for the
 /// difference between independent proportions" (Statistics in Medicine 17, 1998), from Wilson's bounds of each share. So a
 /// value that all of few spans have says less than one that most of many have. Values whose difference may be chance, or
 /// that a single span has, are left out. Values with the same score keep their order.
 #[must_use]
-pub fn over<T>(values: impl IntoIterator<Item = Counted<T>>, totals: Totals) -> Vec<Over<T>> {
+pub fn over<T>(values: impl IntoIterator<Item = Counted<T>>, totals: Totals, errors: f64) -> Vec<Over<T>> {
     let scored = values.into_iter().filter_map(|counted| {
-        let score = score(&counted, totals);
+        let score = score(&counted, totals, errors);
         (score > 0.0).then_some(Over { counted, score })
     });
     let mut scored: Vec<_> = scored.collect();
@@ -46,22 +49,22 @@ pub fn over<T>(values: impl IntoIterator<Item = Counted<T>>, totals: Totals) -> 
     scored
 }
 
-fn score<T>(counted: &Counted<T>, totals: Totals) -> f64 {
+fn score<T>(counted: &Counted<T>, totals: Totals, errors: f64) -> f64 {
     if counted.selection < 2 || totals.baseline == 0 {
         return 0.0;
     }
-    let (selection, selection_low, _) = wilson(counted.selection, totals.selection);
-    let (baseline, _, baseline_high) = wilson(counted.baseline, totals.baseline);
+    let (selection, selection_low, _) = wilson(counted.selection, totals.selection, errors);
+    let (baseline, _, baseline_high) = wilson(counted.baseline, totals.baseline, errors);
     selection - baseline - (selection - selection_low).hypot(baseline_high - baseline)
 }
 
 /// A share, and the bounds that chance leaves it (Wilson, 1927).
-fn wilson(count: u64, total: u64) -> (f64, f64, f64) {
+fn wilson(count: u64, total: u64, errors: f64) -> (f64, f64, f64) {
     let (count, total) = (count.min(total) as f64, total as f64);
     let share = count / total;
-    let z2 = Z * Z;
+    let z2 = errors * errors;
     let middle = (share + z2 / (2.0 * total)) / (1.0 + z2 / total);
-    let around = Z / (1.0 + z2 / total) * (share * (1.0 - share) / total + z2 / (4.0 * total * total)).sqrt();
+    let around = errors / (1.0 + z2 / total) * (share * (1.0 - share) / total + z2 / (4.0 * total * total)).sqrt();
     (share, (middle - around).max(0.0), (middle + around).min(1.0))
 }
 
@@ -76,7 +79,7 @@ mod tests {
             selection: *selection,
             baseline: *baseline,
         };
-        let over = over(values.iter().map(counted), Totals { selection, baseline });
+        let over = over(values.iter().map(counted), Totals { selection, baseline }, CERTAIN);
         assert!(over.iter().all(|value| value.score > 0.0 && value.score <= 1.0), "{over:?}");
         over.into_iter().map(|value| value.counted.value).collect()
     }

@@ -1,7 +1,7 @@
 //! Keeps columns of blocks that queries have read, within a budget of memory: what was not used for the longest time goes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use clew_storage::block::BlockError;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{budget::Budget, codes::Codes, traces::TraceRows};
+use super::{budget::Budget, codes::Codes, tags::TagScope, traces::TraceRows};
 
 /// What was read of blocks, for all queries. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ pub enum Key {
     Traces(Uuid),
     /// Where the roots of those are.
     Roots(Uuid),
+    /// What the attributes of a row group are called, in a scope.
+    Names(Uuid, u32, TagScope),
 }
 
 #[derive(Clone)]
@@ -55,6 +57,7 @@ enum Value {
     Codes(Arc<Codes>),
     Traces(Arc<TraceRows>),
     Roots(Arc<Vec<u32>>),
+    Names(Arc<HashSet<String>>),
 }
 
 struct Entry {
@@ -126,6 +129,18 @@ impl Cache {
     ) -> Result<Arc<Vec<u32>>, BlockError> {
         match self.get(key, || read().map(|roots| (4 * roots.len(), Value::Roots(Arc::new(roots)))))? {
             Value::Roots(roots) => Ok(roots),
+            _ => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    pub(super) fn names(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<HashSet<String>, BlockError>,
+    ) -> Result<Arc<HashSet<String>>, BlockError> {
+        let bytes = |names: &HashSet<String>| names.iter().map(|name| name.len() + 48).sum();
+        match self.get(key, || read().map(|names| (bytes(&names), Value::Names(Arc::new(names)))))? {
+            Value::Names(names) => Ok(names),
             _ => unreachable!("a key names one kind of value"),
         }
     }

@@ -99,17 +99,22 @@ impl<'a> Column<'a> {
                 Self { codes, values: Values::Rows(array, rows) }
             }
             Source::Codes(codes, values) => Self { codes: codes.codes.clone(), values: Values::Made(values.clone()) },
-            Source::Int(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
-            Source::Duration(array) => {
-                Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row))))
+            Source::Int(array) | Source::Duration(array) => {
+                let number = |row| array.is_valid(row).then(|| array.value(row) as u64);
+                Self::made(source, numbered(rows, number))
             }
             Source::Float(array) => {
-                Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row).to_bits())))
+                Self::made(source, numbered(rows, |row| array.is_valid(row).then(|| array.value(row).to_bits())))
             }
-            Source::Bool(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
-            Source::Kind(array) => Self::made(source, coded(rows, |row| array.is_valid(row).then(|| array.value(row)))),
+            Source::Bool(array) => {
+                Self::made(source, numbered(rows, |row| array.is_valid(row).then(|| array.value(row).into())))
+            }
+            Source::Kind(array) => {
+                Self::made(source, numbered(rows, |row| array.is_valid(row).then(|| array.value(row) as u64)))
+            }
             Source::Status(statuses, _) => {
-                Self::made(source, coded(rows, |row| super::field::status(statuses.as_ref(), row)))
+                let status = |row| Some(super::field::status(statuses.as_ref(), row) as u64);
+                Self::made(source, numbered(rows, status))
             }
             Source::Sparse(found, _) => {
                 let mut values = vec![Value::Nil];
@@ -174,6 +179,35 @@ fn coded<T: Eq + Hash>(rows: usize, of: impl Fn(usize) -> T) -> (Vec<u32>, Vec<u
             firsts.push(row as u32);
             firsts.len() as u32 - 1
         })
+    };
+    let codes = (0..rows).map(code).collect();
+    (codes, firsts)
+}
+
+/// The same of numbers: most columns have few, or the same ones again soon, and those are found by a look at one place.
+fn numbered(rows: usize, of: impl Fn(usize) -> Option<u64>) -> (Vec<u32>, Vec<u32>) {
+    const UNUSED: u32 = u32::MAX;
+    let mut recent = [(0, UNUSED); 256];
+    let mut nil = UNUSED;
+    let mut places: HashMap<u64, u32> = HashMap::new();
+    let mut firsts = Vec::new();
+    let mut next = |row: usize| {
+        firsts.push(row as u32);
+        firsts.len() as u32 - 1
+    };
+    let code = |row| {
+        let Some(number) = of(row) else {
+            if nil == UNUSED {
+                nil = next(row);
+            }
+            return nil;
+        };
+        // Fibonacci hashing: the upper bits of the product depend on all bits.
+        let recent = &mut recent[(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize];
+        if recent.0 != number || recent.1 == UNUSED {
+            *recent = (number, *places.entry(number).or_insert_with(|| next(row)));
+        }
+        recent.1
     };
     let codes = (0..rows).map(code).collect();
     (codes, firsts)

@@ -8,9 +8,9 @@ use super::{
     budget::{Budget, Stopped},
     cache::Cache,
     coded::Key,
-    mask::each_field,
+    mask::{Mask, each_field},
     metrics::{
-        compare::{self, any},
+        compare::{self, Counts, any},
         counted::{Counted, counted},
     },
     scope::Scope,
@@ -18,7 +18,7 @@ use super::{
     tags::within,
 };
 use crate::{
-    analysis::over::{self, Over, Totals},
+    analysis::over::{self, CERTAIN, LIKELY, Over, Totals},
     traceql::{
         ast::{Expr, ExprKind, Field, Intrinsic, LogicOp, Pipeline, Scope as Of, SpansetExpr, SpansetKind, Stage},
         at::At,
@@ -38,6 +38,13 @@ pub struct ExplainOptions {
     pub values: usize,
     /// Values of all fields at most.
     pub limit: usize,
+    /// Spans by which the values are chosen that are then counted exactly, about: so many of the selection, so many others.
+    pub sample: Totals,
+}
+
+impl ExplainOptions {
+    /// Enough to see a value that two more in a hundred spans of the selection have than others.
+    pub const SAMPLE: Totals = Totals { selection: 1 << 13, baseline: 1 << 18 };
 }
 
 /// In what spans differ from others.
@@ -54,7 +61,10 @@ pub struct Explained {
 /// Ranks the values that spans which `selection` keeps have more often than others: those that `baseline` keeps, or all
 /// others. A span that both keep is one of the selection. All attributes of spans and resources count, with name, kind,
 /// status, and name and service of the root; but not the fields that the filters name, since those differ by definition.
-/// Of each field the 4096 values count that most spans of the selection have. Blocking.
+/// Of each field the 4096 values count that most spans of the selection have.
+///
+/// Where there are many spans, a sample of the row groups (whose traces are there by chance) chooses the values: those that
+/// may be among the best, twice as many as are asked for. Their counts are of all spans. Blocking.
 ///
 /// # Errors
 /// When the budget is spent.
@@ -81,24 +91,47 @@ pub fn explain(
     };
     let (all, kept) = (spans(either)?, spans(Some(selection.clone()))?);
     let inspected_spans = all.inspected_spans;
-    let counts = compare::totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?;
-    let rows = |counted: &Counted| -> u64 {
-        let of_parts = counted.masks.iter().zip(&scope.parts);
-        of_parts.filter_map(|(mask, opened)| Some(mask.as_ref()?.rows(opened.part.rows).count() as u64)).sum()
-    };
-    let selected = rows(&kept);
-    let totals = Totals { selection: selected, baseline: rows(&all).saturating_sub(selected) };
     let named = named(selection, baseline);
+    let totals = totals(&scope, &all, &kept);
+    let counts = match sample(&scope, &all, &kept, totals, options.sample) {
+        None => compare::totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?,
+        Some((all_of, kept_of)) => {
+            let counts = compare::totals(&scope, &all_of, &kept_of, selection, MAX_VALUES, budget)?;
+            let (values, limit) = (options.values.saturating_mul(2), options.limit.saturating_mul(2));
+            let totals = self::totals(&scope, &all_of, &kept_of);
+            let mut likely = compare::Values::new();
+            for Over { counted: over::Counted { value: (field, value), .. }, .. } in
+                best(counts, &named, totals, LIKELY, values, limit)
+            {
+                likely.entry(field).or_default().insert(Key(value));
+            }
+            compare::totals_of(&scope, &all, selection, &likely, budget)?
+        }
+    };
+    let over = best(counts, &named, totals, CERTAIN, options.values, options.limit);
+    let missing = scope.missing.into_inner();
+    Ok(Explained { over, totals, missing, inspected_spans })
+}
+
+/// The values that are over-represented, best first: so many of a field, so many in all.
+fn best(
+    counts: Counts,
+    named: &[Field],
+    totals: Totals,
+    errors: f64,
+    values: usize,
+    limit: usize,
+) -> Vec<Over<(Field, Value)>> {
     let mut found = Vec::new();
-    for (field, values) in counts.into_iter().filter(|(field, _)| !named.contains(field)) {
-        let counted = values.into_iter().filter(|(key, _)| *key != any()).map(|(Key(value), counts)| {
+    for (field, counts) in counts.into_iter().filter(|(field, _)| !named.contains(field)) {
+        let counted = counts.into_iter().filter(|(key, _)| *key != any()).map(|(Key(value), counts)| {
             let Totals { selection, baseline } = sides(&counts);
             over::Counted { value, selection, baseline }
         });
-        let mut best = over::over(counted, totals);
-        if best.len() > options.values {
+        let mut best = over::over(counted, totals, errors);
+        if best.len() > values {
             best.sort_by_cached_key(order);
-            best.truncate(options.values);
+            best.truncate(values);
         }
         let of_field = |Over { counted, score }: Over<Value>| {
             let over::Counted { value, selection, baseline } = counted;
@@ -107,9 +140,56 @@ pub fn explain(
         found.extend(best.into_iter().map(of_field));
     }
     found.sort_by_cached_key(order);
-    found.truncate(options.limit);
-    let missing = scope.missing.into_inner();
-    Ok(Explained { over: found, totals, missing, inspected_spans })
+    found.truncate(limit);
+    found
+}
+
+/// How many spans there are on each side.
+fn totals(scope: &Scope<'_>, all: &Counted, kept: &Counted) -> Totals {
+    let rows = |counted: &Counted| (0..scope.parts.len()).map(|part| rows(scope, counted, part)).sum::<u64>();
+    let selection = rows(kept);
+    Totals { selection, baseline: rows(all).saturating_sub(selection) }
+}
+
+/// How many rows of a part count.
+fn rows(scope: &Scope<'_>, counted: &Counted, part: usize) -> u64 {
+    match &counted.masks[part] {
+        None | Some(Mask::None) => 0,
+        Some(Mask::All) => scope.parts[part].part.rows as u64,
+        Some(Mask::Some(bits)) => bits.count_set_bits() as u64,
+    }
+}
+
+/// The spans of some parts, from all over; None when about all would be needed.
+fn sample(
+    scope: &Scope<'_>,
+    all: &Counted,
+    kept: &Counted,
+    totals: Totals,
+    enough: Totals,
+) -> Option<(Counted, Counted)> {
+    let mut order: Vec<usize> = (0..scope.parts.len()).collect();
+    // Multiples of the golden ratio are spread evenly.
+    order.sort_by_key(|part| (*part as u32).wrapping_mul(0x9e37_79b9));
+    let mut of = Totals::default();
+    let mut parts = vec![false; order.len()];
+    for part in order {
+        if of.selection >= enough.selection && of.baseline >= enough.baseline {
+            break;
+        }
+        let selection = rows(scope, kept, part);
+        of.selection += selection;
+        of.baseline += rows(scope, all, part).saturating_sub(selection);
+        parts[part] = true;
+    }
+    if 2 * (of.selection + of.baseline) > totals.selection + totals.baseline {
+        return None;
+    }
+    let only = |counted: &Counted| {
+        let masks = counted.masks.iter().zip(&parts).map(|(mask, is_of)| mask.clone().filter(|_| *is_of));
+        Counted { masks: masks.collect(), inspected_spans: counted.inspected_spans }
+    };
+    Some((only(all), only(kept)))
 }
 
 /// The best first; of the same score by what they are, so that answers are the same each time.

@@ -72,6 +72,14 @@ impl Part {
         }
     }
 
+    /// Whether any row has a value in a column. Blocking.
+    pub fn has_values(&self, column: usize) -> Result<bool, BlockError> {
+        match &self.place {
+            Place::Block { block, group } => block.has_values(*group, column),
+            Place::Memory { batch, .. } => Ok(batch.column(column).null_count() < self.rows),
+        }
+    }
+
     /// Which resource each row has, and those resources. Blocking.
     pub fn resources(&self, cache: &Cache) -> Result<(Arc<Codes>, Vec<Option<Resource>>), BlockError> {
         let codes = |column: Option<ArrayRef>| {

@@ -1,6 +1,9 @@
 //! What attributes are called, and what values fields have.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use arrow_array::{Array, ArrayRef, ListArray, cast::AsArray};
 use arrow_buffer::BooleanBuffer;
@@ -12,7 +15,16 @@ use clew_storage::{
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 use prost::Message;
 
-use super::{Budget, Cache, Range, Stopped, mask::Mask, metrics::counted::counted, parallel, part::Part, scope::Scope};
+use super::{
+    Budget, Cache, Range, Stopped,
+    cache::Key,
+    candidates::units,
+    mask::Mask,
+    metrics::counted::counted,
+    parallel,
+    part::{Part, Place},
+    scope::Scope,
+};
 use crate::traceql::{
     INTRINSICS,
     ast::{Field, Pipeline, SpansetExpr, SpansetKind, Stage},
@@ -30,7 +42,7 @@ pub struct TagOptions {
 }
 
 /// Where attributes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TagScope {
     Span,
     Resource,
@@ -65,7 +77,8 @@ pub struct TagValues {
     pub inspected_spans: u64,
 }
 
-/// Lists what the attributes of some spans are called. Blocking.
+/// Lists what the attributes of some spans are called. Without a filter these are the spans of all blocks that have some in the
+/// range, and all that are in memory. Blocking.
 ///
 /// # Errors
 /// When the budget is spent.
@@ -90,18 +103,21 @@ pub fn tag_names(
         return Ok(Tags { scopes, ..Tags::default() });
     }
     let scope = Scope::open(snapshot, cache);
-    let some = some_spans(&scope, filter, options.range, budget)?;
+    let some = match filter {
+        Some(_) => some_spans(&scope, filter, options.range, budget)?,
+        None => all_spans(&scope, options.range),
+    };
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;
         let (part, mask) = &some.parts[at];
         let part = &scope.parts[*part].part;
-        Ok::<_, Stopped>(of.iter().map(|of| names(part, cache, *of, mask)).collect::<Vec<_>>())
+        Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, cache, *of, mask)).collect::<Vec<_>>())
     });
     let mut all: Vec<BTreeSet<String>> = of.iter().map(|_| BTreeSet::new()).collect();
     for found in found {
         for (all, found) in all.iter_mut().zip(found?) {
             match found {
-                Ok(found) => all.extend(found),
+                Ok(found) => all.extend(found.iter().cloned()),
                 Err(error) => scope.failed(&error),
             }
         }
@@ -144,6 +160,14 @@ struct Spans {
     spans: u64,
 }
 
+/// All spans of the parts that may have some in a range.
+fn all_spans(scope: &Scope<'_>, range: Range) -> Spans {
+    let parts = units(scope, range).into_iter().flat_map(|unit| unit.parts);
+    let parts: Vec<_> = parts.map(|part| (part, Mask::All)).collect();
+    let spans = parts.iter().map(|(part, _)| scope.parts[*part].part.rows as u64).sum();
+    Spans { parts, spans }
+}
+
 fn some_spans(scope: &Scope<'_>, filter: Option<&Pipeline>, range: Range, budget: &Budget) -> Result<Spans, Stopped> {
     let all = SpansetExpr { kind: SpansetKind::Filter(None), at: At::new(0, 0) };
     let all = Pipeline { stages: vec![Stage::Spansets(all)] };
@@ -165,14 +189,27 @@ pub fn within(scope: &Scope<'_>, part: usize, mask: Mask, range: Range) -> Optio
     some.then_some(mask)
 }
 
+/// What a whole row group has does not change, and is small.
+fn names_kept(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<Arc<HashSet<String>>, BlockError> {
+    match (&part.place, mask) {
+        (Place::Block { block, group }, Mask::All) => {
+            cache.names(Key::Names(block.meta().id, *group as u32, of), || names(part, cache, of, mask))
+        }
+        _ => names(part, cache, of, mask).map(Arc::new),
+    }
+}
+
 fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSet<String>, BlockError> {
     let mut names = HashSet::new();
     match of {
         TagScope::Span => {
             for (at, column) in part.schema.fields().iter().enumerate().skip(core::COUNT) {
                 let Some(name) = column.name().strip_prefix(ATTRIBUTE_PREFIX) else { continue };
-                let Some(array) = part.column(cache, at)? else { continue };
-                if mask.rows(part.rows).any(|row| array.is_valid(row)) {
+                let is_used = || {
+                    let array = part.column(cache, at)?;
+                    Ok(array.is_some_and(|array| mask.rows(part.rows).any(|row| array.is_valid(row))))
+                };
+                if part.has_values(at)? && (matches!(mask, Mask::All) || is_used()?) {
                     names.insert(name.to_owned());
                 }
             }

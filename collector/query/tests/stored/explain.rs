@@ -6,7 +6,7 @@ use std::{
 };
 
 use clew_query::{
-    analysis::over::{Counted, Over, Totals, over},
+    analysis::over::{CERTAIN, Counted, Over, Totals, over},
     exec::{Budget, Cache, ExplainOptions, Explained, Range, explain},
     traceql::{
         ast::{Body, Expr, Field, SpansetKind, Stage},
@@ -22,7 +22,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::store::{self, Batch};
 
-const ALL: ExplainOptions = ExplainOptions { range: Range::ALL, values: usize::MAX, limit: usize::MAX };
+const ALL: ExplainOptions =
+    ExplainOptions { range: Range::ALL, values: usize::MAX, limit: usize::MAX, sample: ExplainOptions::SAMPLE };
 
 fn filter(query: &str) -> Expr {
     let Body::Spans(mut pipeline) = parse(query).unwrap().body else { panic!("{query}") };
@@ -53,9 +54,10 @@ impl Chance {
 /// Spans of which so many of ten thousand have the planted value of a key and mostly fail, or are slow.
 fn planted(key: &str, per_ten_thousand: u64, slow: bool) -> Vec<Batch> {
     const SPANS: u64 = 6_000;
+    const PLACES: usize = 12;
     let mut chance = Chance(per_ten_thousand);
     let mut batches: Vec<Batch> =
-        (0..3).map(|place| Batch { place, spans: Vec::new(), may_duplicate: false }).collect();
+        (0..PLACES).map(|place| Batch { place, spans: Vec::new(), may_duplicate: false }).collect();
     for at in 0..SPANS {
         let bad = chance.below(10_000) < per_ten_thousand;
         let wrong = chance.below(100) < if bad { 90 } else { 1 };
@@ -84,14 +86,14 @@ fn planted(key: &str, per_ten_thousand: u64, slow: bool) -> Vec<Batch> {
             attributes,
             ..Span::default()
         };
-        batches[at as usize % 3].spans.push(store::span(made, resource));
+        batches[at as usize % PLACES].spans.push(store::span(made, resource));
     }
     batches
 }
 
 #[test]
 fn a_planted_value_is_the_first_one() {
-    let options = ExplainOptions { range: Range::ALL, values: 3, limit: 10 };
+    let options = ExplainOptions { values: 3, limit: 10, ..ALL };
     let fields = [
         ("service.version", "resource.service.version"),
         ("host.name", "resource.host.name"),
@@ -115,6 +117,21 @@ fn a_planted_value_is_the_first_one() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn a_sample_chooses_the_values_and_all_spans_count() {
+    let batches = planted("tenant", 500, false);
+    store::ask(&batches, 11, |store| {
+        let exact = explained(store, "{ status = error }", None, ALL);
+        let sample = Totals { selection: 60, baseline: 1_000 };
+        let sampled =
+            explained(store, "{ status = error }", None, ExplainOptions { values: 3, limit: 5, sample, ..ALL });
+        assert_eq!(sampled.totals, exact.totals);
+        assert!(sampled.over.iter().all(|over| exact.over.contains(over)), "{:?}\n{:?}", sampled.over, exact.over);
+        assert_eq!(sampled.over.first(), exact.over.first());
+        assert_eq!(sampled.over.first().unwrap().counted.value.0.to_string(), "span.tenant");
+    });
+}
+
 /// Attributes k, n and (of the resource) v, whether it failed, its start, and where it is.
 type Given = (u8, u8, u8, bool, u64, usize);
 
@@ -131,7 +148,7 @@ fn expected(spans: &[Given], range: Range, selected: impl Fn(&Given) -> Option<b
         }
     }
     let counted = |(value, [baseline, selection]): (String, [u64; 2])| Counted { value, selection, baseline };
-    let found = over(counts.into_iter().map(counted), totals).into_iter();
+    let found = over(counts.into_iter().map(counted), totals, CERTAIN).into_iter();
     found.map(|over| format!("{} {} {}", over.counted.value, over.counted.selection, over.counted.baseline)).collect()
 }
 

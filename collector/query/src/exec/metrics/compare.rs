@@ -21,6 +21,7 @@ use super::{
         field::{Listed, Source, listed_entries, sparse, typed},
         mask::{Mask, Masks, evaluate},
         parallel,
+        part::Part,
         scope::Scope,
         trace::Trace,
     },
@@ -64,7 +65,7 @@ const MAX_PART_VALUES: usize = 1 << 12;
 pub type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
 
 /// Which values of which fields are counted.
-type Shown = BTreeMap<Field, HashSet<Key>>;
+pub type Values = BTreeMap<Field, HashSet<Key>>;
 
 /// A series for each field, group and value: how many spans have it. With them, for each field and group, how many have any
 /// value, and an error for each field of which values are left out. Blocking.
@@ -78,7 +79,7 @@ pub fn compare(
     let run = Compare { scope, counted, comparison, steps: Some(options.steps), budget };
     let totals = run.count(None)?;
     let top_n = usize::try_from(comparison.top_n.unwrap_or(DEFAULT_TOP_N)).unwrap_or(usize::MAX);
-    let mut shown = Shown::new();
+    let mut shown = Values::new();
     let mut cut: HashSet<Field> = HashSet::new();
     for (field, values) in &totals {
         for group in 0..2 {
@@ -113,7 +114,7 @@ pub fn totals(
 ) -> Result<Counts, Stopped> {
     let comparison = Comparison { selection: None, top_n: None, window_ns: None };
     let of_kept = Compare { scope, counted: kept, comparison: &comparison, steps: None, budget }.count(None)?;
-    let mut shown = Shown::new();
+    let mut shown = Values::new();
     for (field, mut values) in of_kept {
         values.retain(|key, counts| *key == any() || counts[1] > 1);
         let most = most_frequent(&values, |counts| counts[1], most);
@@ -121,8 +122,19 @@ pub fn totals(
             shown.insert(field, most.into_iter().cloned().collect());
         }
     }
-    let comparison = Comparison { selection: Some(selection.clone()), ..comparison };
-    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(Some(&shown))
+    totals_of(scope, counted, selection, &shown, budget)
+}
+
+/// The same of these values. Blocking.
+pub fn totals_of(
+    scope: &Scope<'_>,
+    counted: &Counted,
+    selection: &Expr,
+    shown: &Values,
+    budget: &Budget,
+) -> Result<Counts, Stopped> {
+    let comparison = Comparison { selection: Some(selection.clone()), top_n: None, window_ns: None };
+    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(Some(shown))
 }
 
 /// The values that most spans have; of those that are equally frequent the lower ones, so that answers are the same each time.
@@ -187,7 +199,7 @@ impl Compare<'_> {
 
     /// Counts for each value the spans that have it, in all; or of `shown` those at each step. Under [`any`] those that have
     /// any value.
-    fn count(&self, shown: Option<&Shown>) -> Result<Counts, Stopped> {
+    fn count(&self, shown: Option<&Values>) -> Result<Counts, Stopped> {
         let steps = if shown.is_some() { self.step_count() } else { 1 };
         let begin = || Tally { shown, steps, counts: Counts::new() };
         let states = parallel::fold(0..self.scope.parts.len(), begin, |tally, part| {
@@ -221,7 +233,9 @@ impl Compare<'_> {
         let rows: Vec<(u32, u32)> = mask.rows(opened.rows).filter_map(place).collect();
         for intrinsic in COMPARED {
             let field = Field::Intrinsic(intrinsic);
-            tally.column(&field, &self.scope.coded(&field, part, mask).into(), &rows);
+            if tally.wants(&field) {
+                tally.column(&field, &self.scope.coded(&field, part, mask).into(), &rows);
+            }
         }
         for (key, _, column) in schema::attributes(&opened.schema) {
             let field = Field::attribute(Of::Span, key);
@@ -231,7 +245,28 @@ impl Compare<'_> {
                 tally.source(&field, &source, opened.rows, &rows);
             }
         }
-        let (codes, resources) = opened.resources(cache)?;
+        self.resources(opened, &rows, tally)?;
+        if tally.wants_any(Of::Span) {
+            let mut of_row = rows.iter().peekable();
+            for Listed { row, key, value } in listed_entries(opened.column(cache, core::ATTRIBUTES)?) {
+                while of_row.next_if(|(other, _)| *other < row).is_some() {}
+                if let Some((_, place)) = of_row.peek().filter(|(other, _)| *other == row) {
+                    let mut counts = vec![0; 2 * tally.steps];
+                    counts[*place as usize] = 1;
+                    tally.add(&Field::attribute(Of::Span, key), &value, &counts);
+                }
+            }
+        }
+        tally.forget();
+        Ok(())
+    }
+
+    /// Counts the values of the resources of rows.
+    fn resources(&self, part: &Part, rows: &[(u32, u32)], tally: &mut Tally<'_>) -> Result<(), BlockError> {
+        if !tally.wants_any(Of::Resource) {
+            return Ok(());
+        }
+        let (codes, resources) = part.resources(self.scope.cache)?;
         let resources: Vec<Vec<KeyValue>> = resources
             .into_iter()
             .map(|resource| resource.and_then(|resource| Resource::decode(resource.message?).ok()))
@@ -240,24 +275,15 @@ impl Compare<'_> {
         let mut keys: Vec<&str> = resources.iter().flatten().map(|pair| &*pair.key).collect();
         keys.sort_unstable();
         keys.dedup();
+        keys.retain(|key| tally.wants(&Field::attribute(Of::Resource, *key)));
         for key in keys {
             let value = |pairs: &Vec<KeyValue>| {
                 let pair = pairs.iter().find(|pair| pair.key == key);
                 pair.and_then(|pair| pair.value.as_ref()).map_or(Value::Nil, Value::from)
             };
             let coded = Coded { codes: codes.codes.clone(), values: resources.iter().map(value).collect() };
-            tally.column(&Field::attribute(Of::Resource, key), &coded.into(), &rows);
+            tally.column(&Field::attribute(Of::Resource, key), &coded.into(), rows);
         }
-        let mut of_row = rows.iter().peekable();
-        for Listed { row, key, value } in listed_entries(opened.column(cache, core::ATTRIBUTES)?) {
-            while of_row.next_if(|(other, _)| *other < row).is_some() {}
-            if let Some((_, place)) = of_row.peek().filter(|(other, _)| *other == row) {
-                let mut counts = vec![0; 2 * tally.steps];
-                counts[*place as usize] = 1;
-                tally.add(&Field::attribute(Of::Span, key), &value, &counts);
-            }
-        }
-        tally.forget();
         Ok(())
     }
 
@@ -296,7 +322,7 @@ impl Compare<'_> {
 
 /// What one thread counts.
 struct Tally<'a> {
-    shown: Option<&'a Shown>,
+    shown: Option<&'a Values>,
     steps: usize,
     counts: Counts,
 }
@@ -305,6 +331,12 @@ impl<'a> Tally<'a> {
     /// Whether a field is counted.
     fn wants(&self, field: &Field) -> bool {
         self.shown.is_none_or(|shown| shown.contains_key(field))
+    }
+
+    /// Whether any attribute of a scope is counted.
+    fn wants_any(&self, scope: Of) -> bool {
+        let of_scope = |field: &Field| matches!(field, Field::Attribute(attribute) if attribute.scope == scope);
+        self.shown.is_none_or(|shown| shown.keys().any(of_scope))
     }
 
     /// Adds what an attribute is. `rows` are those that count, and the place of each among the counts.

@@ -10,6 +10,7 @@ use parquet::{
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
     },
     errors::ParquetError,
+    file::metadata::ColumnChunkMetaData,
 };
 
 use super::{Why, file::SpansFile};
@@ -19,20 +20,30 @@ pub fn rows(file: &SpansFile, group: usize) -> usize {
     usize::try_from(file.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
 }
 
-/// A column of a row group, as a block has it (parents are rows); None when no row has a value.
-pub fn read(file: &SpansFile, group: usize, column: usize) -> Result<Option<ArrayRef>, Why> {
-    let metadata = file.metadata.metadata();
-    let roots = metadata.file_metadata().schema_descr();
-    let leaves: Vec<usize> =
-        (0..roots.num_columns()).filter(|leaf| roots.get_column_root_idx(*leaf) == column).collect();
-    let chunks: Vec<_> = leaves.iter().map(|leaf| metadata.row_group(group).column(*leaf)).collect();
-    let empty = |chunk: &&parquet::file::metadata::ColumnChunkMetaData| {
+/// Whether any row of a row group has a value in a column, as its statistics say.
+pub fn has_values(file: &SpansFile, group: usize, column: usize) -> bool {
+    let chunks = chunks(file, group, column);
+    let empty = |chunk: &&ColumnChunkMetaData| {
         chunk.statistics().and_then(|statistics| statistics.null_count_opt()) == Some(chunk.num_values() as u64)
     };
-    if !chunks.is_empty() && chunks.iter().all(empty) {
+    chunks.is_empty() || !chunks.iter().all(empty)
+}
+
+/// The leaves of a column.
+fn chunks(file: &SpansFile, group: usize, column: usize) -> Vec<&ColumnChunkMetaData> {
+    let metadata = file.metadata.metadata();
+    let roots = metadata.file_metadata().schema_descr();
+    let leaves = (0..roots.num_columns()).filter(|leaf| roots.get_column_root_idx(*leaf) == column);
+    leaves.map(|leaf| metadata.row_group(group).column(leaf)).collect()
+}
+
+/// A column of a row group, as a block has it (parents are rows); None when no row has a value.
+pub fn read(file: &SpansFile, group: usize, column: usize) -> Result<Option<ArrayRef>, Why> {
+    if !has_values(file, group, column) {
         return Ok(None);
     }
-    let mask = ProjectionMask::roots(roots, [column]);
+    let chunks = chunks(file, group, column);
+    let mask = ProjectionMask::roots(file.metadata.metadata().file_metadata().schema_descr(), [column]);
     let dictionaries = chunks.iter().all(|chunk| chunk.dictionary_page_offset().is_some());
     let read = if dictionaries { file.metadata.clone() } else { without_dictionaries(file, column)? };
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.pages(), read)

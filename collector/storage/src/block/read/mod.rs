@@ -197,6 +197,14 @@ impl Block {
         column::read(&file, group, column).map_err(|why| at(&self.path, SPANS, why))
     }
 
+    /// Whether any row of a row group has a value in a column. Reads no more than the file's footer. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn has_values(&self, group: usize, column: usize) -> Result<bool, BlockError> {
+        Ok(column::has_values(&*self.spans()?, group, column))
+    }
+
     fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {
         self.cache.spans(self.meta.id, || {
             let path = format!("{}/{SPANS}", self.path);
