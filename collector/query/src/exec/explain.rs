@@ -43,8 +43,8 @@ pub struct ExplainOptions {
 }
 
 impl ExplainOptions {
-    /// Enough to see a value that two more in a hundred spans of the selection have than others.
-    pub const SAMPLE: Totals = Totals { selection: 1 << 13, baseline: 1 << 18 };
+    /// Enough to see a value that three more in a hundred spans of the selection have than others.
+    pub const SAMPLE: Totals = Totals { selection: 1 << 12, baseline: 1 << 17 };
 }
 
 /// In what spans differ from others.
