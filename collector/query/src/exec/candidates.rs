@@ -58,7 +58,7 @@ impl Candidates {
     /// Finds the candidates of a unit; says how many spans it has.
     pub fn read(
         &mut self,
-        scope: &Scope<'_>,
+        scope: &Scope,
         runner: &mut Runner<'_>,
         unit: &Unit,
         range: Range,
@@ -128,7 +128,7 @@ impl Candidates {
 }
 
 /// Newest first, those with spans in the range only.
-pub fn units(scope: &Scope<'_>, range: Range) -> Vec<Unit> {
+pub fn units(scope: &Scope, range: Range) -> Vec<Unit> {
     let mut units: Vec<Unit> = scope
         .blocks
         .iter()
@@ -162,7 +162,7 @@ impl Hit {
 const MAX_FILTERS: usize = 32;
 
 /// Whether other parts hold spans of the trace too.
-fn is_elsewhere(scope: &Scope<'_>, unit: &Unit, trace: &[u8; 16]) -> bool {
+fn is_elsewhere(scope: &Scope, unit: &Unit, trace: &[u8; 16]) -> bool {
     let Some(id) = clew_common::ids::TraceId::new(*trace) else { return false };
     let blocks = scope.blocks.iter().enumerate().filter(|(at, _)| Some(*at) != unit.block);
     let mut memory = scope.memory.iter().filter(|(_, parts)| *parts != unit.parts);
@@ -171,16 +171,16 @@ fn is_elsewhere(scope: &Scope<'_>, unit: &Unit, trace: &[u8; 16]) -> bool {
 }
 
 fn hits_of_block(
-    scope: &Scope<'_>,
+    scope: &Scope,
     block: usize,
     part: usize,
     kept: &[Kept],
     range: Range,
 ) -> Result<Vec<([u8; 16], Hit)>, BlockError> {
     let (block, parts) = &scope.blocks[block];
-    let traces = traces_of(scope.cache, block)?;
+    let traces = traces_of(&scope.cache, block)?;
     let opened = &scope.parts[part].part;
-    let Some(starts) = opened.column(scope.cache, core::START_TIME)? else { return Ok(Vec::new()) };
+    let Some(starts) = opened.column(&scope.cache, core::START_TIME)? else { return Ok(Vec::new()) };
     let Some(starts) = starts.as_primitive_opt::<TimestampNanosecondType>() else { return Ok(Vec::new()) };
     let before: usize = scope.parts[parts.start..part].iter().map(|opened| opened.part.rows).sum();
     let (first, end) = (traces.at(before as u32, 0), traces.at((before + opened.rows.max(1) - 1) as u32, 0) + 1);
@@ -207,15 +207,10 @@ fn hits_of_block(
     Ok(hits.into_iter().enumerate().filter_map(hit).collect())
 }
 
-fn hits_of_batch(
-    scope: &Scope<'_>,
-    part: usize,
-    kept: &[Kept],
-    range: Range,
-) -> Result<Vec<([u8; 16], Hit)>, BlockError> {
+fn hits_of_batch(scope: &Scope, part: usize, kept: &[Kept], range: Range) -> Result<Vec<([u8; 16], Hit)>, BlockError> {
     let opened = &scope.parts[part].part;
     let (Some(ids), Some(starts)) =
-        (opened.column(scope.cache, core::TRACE_ID)?, opened.column(scope.cache, core::START_TIME)?)
+        (opened.column(&scope.cache, core::TRACE_ID)?, opened.column(&scope.cache, core::START_TIME)?)
     else {
         return Ok(Vec::new());
     };

@@ -129,7 +129,7 @@ fn add(calls: &mut Calls, parent: u32, child: u32, failed: bool) {
 }
 
 struct Run<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a Scope,
     range: Range,
     budget: &'a Budget,
     names: Mutex<Names>,
@@ -177,7 +177,7 @@ impl Run<'_> {
         calls: &mut Calls,
     ) -> Result<Vec<Orphan>, BlockError> {
         let opened = &self.scope.parts[part].part;
-        let column = |at: usize| opened.column(self.scope.cache, at);
+        let column = |at: usize| opened.column(&self.scope.cache, at);
         let services = self.services(part)?;
         let starts = match block.map(|block| self.scope.blocks[block].0.meta()) {
             Some(meta) if self.range.has(meta.start_min) && self.range.has(meta.start_max) => None,
@@ -238,7 +238,7 @@ impl Run<'_> {
         if let Some(services) = self.services[part].get() {
             return Ok(services);
         }
-        let (rows, resources) = self.scope.parts[part].part.resources(self.scope.cache)?;
+        let (rows, resources) = self.scope.parts[part].part.resources(&self.scope.cache)?;
         let mut names = self.names.lock();
         let service = |resource: &Option<Resource>| {
             let name = resource.as_ref().and_then(|resource| resource.service_name()).filter(|name| !name.is_empty());
@@ -274,7 +274,7 @@ impl Run<'_> {
             // What is in memory can be read.
             let opened = &self.scope.parts[part].part;
             let (Ok(Some(ids)), Some(links), Ok(of_rows)) =
-                (opened.column(self.scope.cache, core::TRACE_ID), self.scope.links(part as u32), self.services(part))
+                (opened.column(&self.scope.cache, core::TRACE_ID), self.scope.links(part as u32), self.services(part))
             else {
                 continue;
             };
@@ -295,7 +295,7 @@ impl Run<'_> {
                 continue;
             }
             let mut read = || -> Result<(), BlockError> {
-                let traces = traces_of(self.scope.cache, block)?;
+                let traces = traces_of(&self.scope.cache, block)?;
                 let Some(rows) = traces.find(&trace).map(|place| traces.rows(place)) else { return Ok(()) };
                 for (part, row) in rows.filter_map(|row| self.scope.place_of(parts.clone(), row)) {
                     if let Some(links) = self.scope.links(part) {
@@ -334,9 +334,9 @@ struct Traces {
 }
 
 impl Traces {
-    fn of(scope: &Scope<'_>, block: usize, part: usize) -> Result<Self, BlockError> {
+    fn of(scope: &Scope, block: usize, part: usize) -> Result<Self, BlockError> {
         let (block, parts) = &scope.blocks[block];
         let before: usize = scope.parts[parts.start..part].iter().map(|opened| opened.part.rows).sum();
-        Ok(Self { rows: traces_of(scope.cache, block)?, parts: parts.clone(), before: before as u32 })
+        Ok(Self { rows: traces_of(&scope.cache, block)?, parts: parts.clone(), before: before as u32 })
     }
 }

@@ -145,14 +145,14 @@ fn best(
 }
 
 /// How many spans there are on each side.
-fn totals(scope: &Scope<'_>, all: &Counted, kept: &Counted) -> Totals {
+fn totals(scope: &Scope, all: &Counted, kept: &Counted) -> Totals {
     let rows = |counted: &Counted| (0..scope.parts.len()).map(|part| rows(scope, counted, part)).sum::<u64>();
     let selection = rows(kept);
     Totals { selection, baseline: rows(all).saturating_sub(selection) }
 }
 
 /// How many rows of a part count.
-fn rows(scope: &Scope<'_>, counted: &Counted, part: usize) -> u64 {
+fn rows(scope: &Scope, counted: &Counted, part: usize) -> u64 {
     match &counted.masks[part] {
         None | Some(Mask::None) => 0,
         Some(Mask::All) => scope.parts[part].part.rows as u64,
@@ -161,13 +161,7 @@ fn rows(scope: &Scope<'_>, counted: &Counted, part: usize) -> u64 {
 }
 
 /// The spans of some parts, from all over; None when about all would be needed.
-fn sample(
-    scope: &Scope<'_>,
-    all: &Counted,
-    kept: &Counted,
-    totals: Totals,
-    enough: Totals,
-) -> Option<(Counted, Counted)> {
+fn sample(scope: &Scope, all: &Counted, kept: &Counted, totals: Totals, enough: Totals) -> Option<(Counted, Counted)> {
     let mut order: Vec<usize> = (0..scope.parts.len()).collect();
     // Multiples of the golden ratio are spread evenly.
     order.sort_by_key(|part| (*part as u32).wrapping_mul(0x9e37_79b9));

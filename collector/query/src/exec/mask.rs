@@ -43,7 +43,8 @@ impl Mask {
         }
     }
 
-    fn and(self, other: Self) -> Self {
+    /// The rows of both.
+    pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, _) | (_, Self::None) => Self::None,
             (Self::All, mask) | (mask, Self::All) => mask,
@@ -96,14 +97,14 @@ impl Mask {
 
 /// Reads masks of one part.
 pub struct Masks<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a Scope,
     place: u32,
     part: &'a Part,
 }
 
 impl<'a> Masks<'a> {
     /// Of the part at a place.
-    pub fn of(scope: &'a Scope<'a>, place: usize) -> Self {
+    pub fn of(scope: &'a Scope, place: usize) -> Self {
         Self { scope, place: place as u32, part: &scope.parts[place].part }
     }
 
@@ -184,7 +185,7 @@ impl<'a> Masks<'a> {
 
     /// The rows that say that they have a parent.
     fn parents(&self) -> Result<Mask, BlockError> {
-        Ok(Mask::of(!&parentless(self.part, self.scope.cache)?))
+        Ok(Mask::of(!&parentless(self.part, &self.scope.cache)?))
     }
 
     /// Row by row.

@@ -137,7 +137,7 @@ impl Matches {
     }
 
     /// Reads a batch: a part in memory, or some rows of a row group.
-    fn read(&mut self, scope: &Scope<'_>, matched: &mut Matched) -> Result<(), BlockError> {
+    fn read(&mut self, scope: &Scope, matched: &mut Matched) -> Result<(), BlockError> {
         let part = &scope.parts[self.done].part;
         match &part.place {
             Place::Memory { memory, batch } => {
@@ -179,7 +179,7 @@ impl Matches {
         Ok(())
     }
 
-    fn mask(&self, scope: &Scope<'_>) -> Result<Mask, BlockError> {
+    fn mask(&self, scope: &Scope) -> Result<Mask, BlockError> {
         match &self.filter.0 {
             Some(filter) => Ok(Masks::of(scope, self.done).kept(filter)?.mask),
             None => Ok(Mask::All),

@@ -4,7 +4,7 @@
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
 //! where it can. `matches` finds single spans. `tags` lists names and values. `dependencies` counts calls
-//! between services, `explain` says in what spans differ from others. `scope` is all of it for one query.
+//! between services, `explain` says in what spans differ from others. `spans` gives columns to other query languages. `scope` is all of it for one query.
 
 mod budget;
 mod cache;
@@ -23,6 +23,7 @@ mod pipeline;
 mod roots;
 mod scope;
 mod search;
+mod spans;
 mod tags;
 mod trace;
 mod traces;
@@ -31,7 +32,9 @@ pub use budget::{Budget, Client, MAX_READ_BYTES, Stopped};
 pub use cache::Cache;
 pub use dependencies::{Dependencies, Dependency, dependencies};
 pub use explain::{ExplainOptions, Explained, explain};
+pub use field::{Source, first};
 pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
+pub use spans::{Rows, Spans, SpansError, Wanted};
 pub use tags::{TagOptions, TagScope, TagValues, Tags, tag_names, tag_values};

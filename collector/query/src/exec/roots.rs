@@ -52,11 +52,11 @@ pub fn parentless(part: &Part, cache: &Cache) -> Result<BooleanBuffer, BlockErro
     Ok(none)
 }
 
-impl Scope<'_> {
+impl Scope {
     /// What a field is of the root of each row's trace, of a part. Blocking.
     pub(super) fn of_roots(&self, field: &Field, part: u32) -> Source {
         let rows = self.parts[part as usize].part.rows;
-        let column = self.parts[part as usize].part.column(self.cache, core::TRACE_ID).unwrap_or_else(|error| {
+        let column = self.parts[part as usize].part.column(&self.cache, core::TRACE_ID).unwrap_or_else(|error| {
             self.failed(&error);
             None
         });
@@ -107,13 +107,13 @@ impl Scope<'_> {
 
     /// The row of a trace's root, counted through all row groups.
     fn root_of_block(&self, block: &Block, first: usize, trace: &[u8; 16]) -> Result<Option<u32>, BlockError> {
-        let traces = traces_of(self.cache, block)?;
+        let traces = traces_of(&self.cache, block)?;
         let Some(place) = traces.find(trace) else { return Ok(None) };
         let roots = self.cache.roots(Key::Roots(block.meta().id), || {
             let mut roots = vec![NONE; traces.len()];
             let (mut before, mut place) = (0, 0);
             for opened in self.parts[first..].iter().take(block.groups()?.len()) {
-                for row in parentless(&opened.part, self.cache)?.set_indices() {
+                for row in parentless(&opened.part, &self.cache)?.set_indices() {
                     let row = before + row as u32;
                     place = traces.at(row, place);
                     // Rows of a trace are in order of their start.
@@ -133,7 +133,7 @@ impl Scope<'_> {
                 let opened = &self.parts[part].part;
                 // What is in memory can be read.
                 let (Ok(none), Ok(Some(ids))) =
-                    (parentless(opened, self.cache), opened.column(self.cache, core::TRACE_ID))
+                    (parentless(opened, &self.cache), opened.column(&self.cache, core::TRACE_ID))
                 else {
                     continue;
                 };

@@ -30,8 +30,8 @@ use crate::traceql::{
 };
 
 /// The parts of a snapshot.
-pub struct Scope<'a> {
-    pub cache: &'a Cache,
+pub struct Scope {
+    pub cache: Cache,
     pub parts: Vec<Opened>,
     /// Blocks, and which parts are theirs.
     pub blocks: Vec<(Arc<Block>, Range<usize>)>,
@@ -59,11 +59,11 @@ pub struct Links {
     pub durations: Int64Array,
 }
 
-impl<'a> Scope<'a> {
+impl Scope {
     /// Of all that was stored at an instant. Blocking.
-    pub fn open(snapshot: &Snapshot, cache: &'a Cache) -> Self {
+    pub fn open(snapshot: &Snapshot, cache: &Cache) -> Self {
         let mut scope = Self {
-            cache,
+            cache: cache.clone(),
             parts: Vec::new(),
             blocks: Vec::new(),
             memory: Vec::new(),
@@ -107,7 +107,7 @@ impl<'a> Scope<'a> {
         let Some(id) = TraceId::new(*trace) else { return Vec::new() };
         let mut found = Vec::new();
         for (block, parts) in self.blocks.iter().filter(|(block, _)| block.may_hold(&id)) {
-            let rows = traces_of(self.cache, block).map(|traces| traces.find(trace).map(|place| traces.rows(place)));
+            let rows = traces_of(&self.cache, block).map(|traces| traces.find(trace).map(|place| traces.rows(place)));
             match rows {
                 Ok(Some(rows)) => self.rows_of(parts.clone(), rows, &mut found),
                 Ok(None) => {}
@@ -117,7 +117,7 @@ impl<'a> Scope<'a> {
         for (memory, parts) in &self.memory {
             for number in memory.find(&id) {
                 let part = parts.start + number;
-                let Ok(Some(ids)) = self.parts[part].part.column(self.cache, core::TRACE_ID) else { continue };
+                let Ok(Some(ids)) = self.parts[part].part.column(&self.cache, core::TRACE_ID) else { continue };
                 let Some(ids) = ids.as_fixed_size_binary_opt() else { continue };
                 let rows = ids.value_data().as_chunks::<16>().0.iter().enumerate().filter(|(_, id)| *id == trace);
                 found.extend(rows.map(|(row, _)| (part as u32, row as u32)));
@@ -156,7 +156,7 @@ impl<'a> Scope<'a> {
         if let Some(links) = opened.links.get() {
             return Some(links);
         }
-        match read_links(&opened.part, self.cache) {
+        match read_links(&opened.part, &self.cache) {
             Ok(links) => links.map(|links| opened.links.get_or_init(|| links)),
             Err(error) => {
                 self.failed(&error);
@@ -188,7 +188,7 @@ impl<'a> Scope<'a> {
     /// The traces of some rows of a part, each once. Blocking.
     pub fn traces_of(&self, part: u32, mask: &Mask) -> Vec<[u8; 16]> {
         let opened = &self.parts[part as usize].part;
-        let column = opened.column(self.cache, core::TRACE_ID).unwrap_or_else(|error| {
+        let column = opened.column(&self.cache, core::TRACE_ID).unwrap_or_else(|error| {
             self.failed(&error);
             None
         });
@@ -235,7 +235,7 @@ impl<'a> Scope<'a> {
             Field::Intrinsic(Intrinsic::RootService) => {
                 vec![self.of_roots(&Field::attribute(Of::Resource, "service.name"), part)]
             }
-            field => sources(&opened.part, self.cache, field).unwrap_or_else(|error| {
+            field => sources(&opened.part, &self.cache, field).unwrap_or_else(|error| {
                 self.failed(&error);
                 Vec::new()
             }),
@@ -266,6 +266,13 @@ fn read_links(part: &Part, cache: &Cache) -> Result<Option<Links>, BlockError> {
         parent_rows: column(core::PARENT_ROW)?.and_then(|rows| cast(&rows)),
         ..links
     }))
+}
+
+impl Opened {
+    /// Forgets what was read of fields.
+    pub fn forget(&self) {
+        self.fields.write().clear();
+    }
 }
 
 impl Links {

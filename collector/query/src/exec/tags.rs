@@ -161,14 +161,14 @@ struct Spans {
 }
 
 /// All spans of the parts that may have some in a range.
-fn all_spans(scope: &Scope<'_>, range: Range) -> Spans {
+fn all_spans(scope: &Scope, range: Range) -> Spans {
     let parts = units(scope, range).into_iter().flat_map(|unit| unit.parts);
     let parts: Vec<_> = parts.map(|part| (part, Mask::All)).collect();
     let spans = parts.iter().map(|(part, _)| scope.parts[*part].part.rows as u64).sum();
     Spans { parts, spans }
 }
 
-fn some_spans(scope: &Scope<'_>, filter: Option<&Pipeline>, range: Range, budget: &Budget) -> Result<Spans, Stopped> {
+fn some_spans(scope: &Scope, filter: Option<&Pipeline>, range: Range, budget: &Budget) -> Result<Spans, Stopped> {
     let all = SpansetExpr { kind: SpansetKind::Filter(None), at: At::new(0, 0) };
     let all = Pipeline { stages: vec![Stage::Spansets(all)] };
     let counted = counted(scope, filter.unwrap_or(&all), range, budget)?;
@@ -178,7 +178,7 @@ fn some_spans(scope: &Scope<'_>, filter: Option<&Pipeline>, range: Range, budget
 }
 
 /// The rows of a mask that start within a range; None when there are none.
-pub fn within(scope: &Scope<'_>, part: usize, mask: Mask, range: Range) -> Option<Mask> {
+pub fn within(scope: &Scope, part: usize, mask: Mask, range: Range) -> Option<Mask> {
     let rows = scope.parts[part].part.rows;
     if range != Range::ALL {
         let starts = &scope.links(part as u32)?.starts;
@@ -260,7 +260,7 @@ fn of_lists(array: Option<ArrayRef>, mask: &Mask, inside: Option<usize>, names: 
     }
 }
 
-fn values(scope: &Scope<'_>, part: usize, field: &Field, mask: &Mask, limit: usize) -> Vec<Value> {
+fn values(scope: &Scope, part: usize, field: &Field, mask: &Mask, limit: usize) -> Vec<Value> {
     let coded = scope.coded(field, part as u32, mask);
     let mut used = vec![false; coded.values.len()];
     mask.rows(coded.codes.len()).for_each(|row| used[coded.codes[row] as usize] = true);

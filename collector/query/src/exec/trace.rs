@@ -10,7 +10,7 @@ use crate::traceql::{
 
 /// The spans of a trace, in order of their start.
 pub struct Trace<'a> {
-    pub scope: &'a Scope<'a>,
+    pub scope: &'a Scope,
     pub id: [u8; 16],
     pub spans: Vec<Span>,
     nested: OnceCell<Vec<Nested>>,
@@ -88,7 +88,7 @@ struct Nested {
 
 impl<'a> Trace<'a> {
     /// Puts a trace together. Blocking.
-    pub fn read(scope: &'a Scope<'a>, id: [u8; 16]) -> Self {
+    pub fn read(scope: &'a Scope, id: [u8; 16]) -> Self {
         let rows = scope.find(&id);
         let mut spans = Vec::with_capacity(rows.len());
         // Of rows in one block the parents are rows; across blocks only ids say them.
@@ -124,7 +124,7 @@ impl<'a> Trace<'a> {
     }
 
     /// Sorts spans, drops those that are there twice, finds parents.
-    fn of(scope: &'a Scope<'a>, id: [u8; 16], mut spans: Vec<Span>) -> Self {
+    fn of(scope: &'a Scope, id: [u8; 16], mut spans: Vec<Span>) -> Self {
         // By start, the longer one first: what encloses another stands above it.
         spans.sort_by_key(|span| (span.start as u64, Reverse(span.end()), span.id));
         let same = |a: &Span, b: &Span| (a.id, a.start, a.duration, a.parent) == (b.id, b.start, b.duration, b.parent);

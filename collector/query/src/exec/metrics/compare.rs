@@ -70,7 +70,7 @@ pub type Values = BTreeMap<Field, HashSet<Key>>;
 /// A series for each field, group and value: how many spans have it. With them, for each field and group, how many have any
 /// value, and an error for each field of which values are left out. Blocking.
 pub fn compare(
-    scope: &Scope<'_>,
+    scope: &Scope,
     counted: &Counted,
     comparison: &Comparison,
     options: MetricsOptions,
@@ -105,7 +105,7 @@ pub fn compare(
 /// How many of the counted spans have each value: those that the filter drops, then those that it keeps. Values count that
 /// two spans or more of `kept` have, of each field so many at most; the spans of all values are under [`any`]. Blocking.
 pub fn totals(
-    scope: &Scope<'_>,
+    scope: &Scope,
     counted: &Counted,
     kept: &Counted,
     selection: &Expr,
@@ -127,7 +127,7 @@ pub fn totals(
 
 /// The same of these values. Blocking.
 pub fn totals_of(
-    scope: &Scope<'_>,
+    scope: &Scope,
     counted: &Counted,
     selection: &Expr,
     shown: &Values,
@@ -153,7 +153,7 @@ fn most_frequent(values: &HashMap<Key, Vec<u32>>, of: impl Fn(&[u32]) -> u32, to
 }
 
 struct Compare<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a Scope,
     counted: &'a Counted,
     comparison: &'a Comparison,
     /// When the spans that count start; any time counts when not said.
@@ -220,7 +220,7 @@ impl Compare<'_> {
     /// Counts the values of the spans of a part.
     fn part(&self, part: u32, mask: &Mask, tally: &mut Tally<'_>) -> Result<(), BlockError> {
         let opened = &self.scope.parts[part as usize].part;
-        let cache = self.scope.cache;
+        let cache = &self.scope.cache;
         let Some(starts) = opened.column(cache, core::START_TIME)? else { return Ok(()) };
         let Some(starts) = starts.as_primitive_opt::<TimestampNanosecondType>() else { return Ok(()) };
         let selected = self.selected(part, mask, starts.values())?;
@@ -266,7 +266,7 @@ impl Compare<'_> {
         if !tally.wants_any(Of::Resource) {
             return Ok(());
         }
-        let (codes, resources) = part.resources(self.scope.cache)?;
+        let (codes, resources) = part.resources(&self.scope.cache)?;
         let resources: Vec<Vec<KeyValue>> = resources
             .into_iter()
             .map(|resource| resource.and_then(|resource| Resource::decode(resource.message?).ok()))

@@ -19,7 +19,7 @@ pub struct Counted {
 }
 
 /// Finds the spans that a pipeline leaves. Blocking.
-pub fn counted(scope: &Scope<'_>, pipeline: &Pipeline, range: Range, budget: &Budget) -> Result<Counted, Stopped> {
+pub fn counted(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -> Result<Counted, Stopped> {
     if let Some(filter) = single(pipeline) {
         let kept = by_part(scope, filter, range, budget)?;
         if kept.iter().flatten().all(|kept| kept.exact) {
@@ -42,12 +42,7 @@ fn single(pipeline: &Pipeline) -> Option<&SpansetExpr> {
     }
 }
 
-fn by_part(
-    scope: &Scope<'_>,
-    filter: &SpansetExpr,
-    range: Range,
-    budget: &Budget,
-) -> Result<Vec<Option<Kept>>, Stopped> {
+fn by_part(scope: &Scope, filter: &SpansetExpr, range: Range, budget: &Budget) -> Result<Vec<Option<Kept>>, Stopped> {
     let looked: Vec<usize> = units(scope, range).into_iter().flat_map(|unit| unit.parts).collect();
     let read = parallel::map(0..looked.len(), |at| {
         budget.check()?;
@@ -67,7 +62,7 @@ fn by_part(
     Ok(kept)
 }
 
-fn by_trace(scope: &Scope<'_>, pipeline: &Pipeline, range: Range, budget: &Budget) -> Result<Counted, Stopped> {
+fn by_trace(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -> Result<Counted, Stopped> {
     let mut runner =
         Runner { pipeline, filters: Filters::of(pipeline), kept: scope.parts.iter().map(|_| Vec::new()).collect() };
     let mut candidates = Candidates::default();

@@ -42,7 +42,7 @@ impl Groups {
 
 /// For each row of a part its group; rows outside of the mask have any.
 pub fn of_part(
-    scope: &Scope<'_>,
+    scope: &Scope,
     part: u32,
     by: &[FieldAt],
     mask: &Mask,

@@ -77,7 +77,7 @@ pub fn metrics(
 }
 
 struct Run<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a Scope,
     options: MetricsOptions,
     budget: &'a Budget,
     exemplars: Vec<Exemplar>,

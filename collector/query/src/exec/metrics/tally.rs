@@ -149,7 +149,7 @@ impl Cell for Powers {
 /// # Errors
 /// When the budget is spent, or there are too many series.
 pub fn tally(
-    scope: &Scope<'_>,
+    scope: &Scope,
     counted: &Counted,
     series: &Series,
     options: MetricsOptions,
@@ -213,7 +213,7 @@ fn unit(field: &Field) -> f64 {
 }
 
 struct Tally<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a Scope,
     counted: &'a Counted,
     by: &'a [FieldAt],
     options: MetricsOptions,
@@ -287,7 +287,7 @@ impl Tally<'_> {
         }
         self.budget.check()?;
         let opened = &self.scope.parts[part].part;
-        let starts = match opened.column(self.scope.cache, core::START_TIME) {
+        let starts = match opened.column(&self.scope.cache, core::START_TIME) {
             Ok(starts) => starts,
             Err(error) => {
                 self.scope.failed(&error);
@@ -341,7 +341,7 @@ impl Tally<'_> {
     ) {
         let opened = &self.scope.parts[part].part;
         let Some(links) = self.scope.links(part as u32) else { return };
-        let Ok(Some(ids)) = opened.column(self.scope.cache, core::TRACE_ID) else { return };
+        let Ok(Some(ids)) = opened.column(&self.scope.cache, core::TRACE_ID) else { return };
         let Some(ids) = ids.as_fixed_size_binary_opt() else { return };
         let of_time = StepOf::new(self.options.steps);
         let rows: Vec<usize> =
@@ -436,7 +436,7 @@ enum Numbers {
 }
 
 impl Numbers {
-    fn of(scope: &Scope<'_>, field: &Field, part: u32, mask: &Mask) -> Self {
+    fn of(scope: &Scope, field: &Field, part: u32, mask: &Mask) -> Self {
         let trace = super::super::field::needs_trace(field);
         if !trace && let [Source::Duration(numbers) | Source::Int(numbers)] = &scope.sources(field, part)[..] {
             return Self::Whole(numbers.clone());

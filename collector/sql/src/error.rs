@@ -1,0 +1,65 @@
+//! Why a query has no answer.
+
+use clew_query::exec::{SpansError, Stopped};
+use datafusion::common::DataFusionError;
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// The query makes no sense, or is not one that only reads. Final.
+    #[error("{0}")]
+    Invalid(String),
+    /// It needs more than it may have.
+    #[error("{0}")]
+    TooMuch(String),
+    /// It took too long, or nobody waits for it any more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// What is stored cannot be read, or the engine failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<SpansError> for SqlError {
+    fn from(error: SpansError) -> Self {
+        match error {
+            SpansError::Stopped(stopped) => Self::Stopped(stopped),
+            SpansError::Damaged(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// As DataFusion passes it through.
+pub fn external(error: SpansError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::External(inner) => match inner.downcast_ref::<SpansError>() {
+                Some(error) => error.clone().into(),
+                None => Self::Failed(inner.to_string()),
+            },
+            DataFusionError::ResourcesExhausted(_) => Self::TooMuch(
+                "the query needs more memory than max_sql_memory_bytes allows; ask for fewer groups, columns or rows, or \
+                 for a shorter time range"
+                    .to_owned(),
+            ),
+            // What was written is wrong, or what it works on does not fit.
+            DataFusionError::SQL(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::ArrowError(..) => Self::Invalid(message(&error)),
+            _ => Self::Failed(message(&error)),
+        }
+    }
+}
+
+/// Without the traces of where it came from.
+fn message(error: &DataFusionError) -> String {
+    error.strip_backtrace()
+}

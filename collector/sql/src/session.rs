@@ -1,0 +1,184 @@
+//! Plans and runs queries that only read.
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use clew_query::exec::{Budget, Spans};
+use datafusion::{
+    common::{DataFusionError, ParamValues, Result},
+    datasource::MemTable,
+    execution::{
+        SendableRecordBatchStream, SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::GreedyMemoryPool,
+        object_store::ObjectStoreRegistry,
+        runtime_env::RuntimeEnvBuilder,
+    },
+    logical_expr::LogicalPlan,
+    prelude::{SQLOptions, SessionConfig, SessionContext},
+    sql::sqlparser::{
+        dialect::GenericDialect,
+        tokenizer::{Token, Tokenizer},
+    },
+};
+
+use crate::{columns, entries::Entries, error::SqlError, resources::Resources, scan::Source, table::Table};
+
+/// What a query may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory for what it keeps: groups, sorted rows, sides of joins.
+    pub memory_bytes: usize,
+    /// Threads that work on it.
+    pub threads: usize,
+}
+
+/// A query is no longer than this.
+pub const MAX_QUERY_BYTES: usize = 256 << 10;
+
+/// Words and operators of a query at most; literals, commas and brackets are free. The time to plan a sum grows with the square of its
+/// terms, and it takes a call within a call for each.
+const MAX_WORDS: usize = 1_000;
+
+/// The stack of threads that plan and run queries: enough for the longest sum in a debug build. What is not used costs nothing.
+pub const STACK_BYTES: usize = 128 << 20;
+
+/// The tables of a snapshot, for one query.
+pub struct Session(SessionContext);
+
+/// A query that can be run.
+pub struct Planned {
+    session: SessionContext,
+    plan: LogicalPlan,
+}
+
+/// No place outside can be named.
+#[derive(Debug)]
+struct NoStores;
+
+impl ObjectStoreRegistry for NoStores {
+    fn register_store(
+        &self,
+        _: &url::Url,
+        _: Arc<dyn object_store::ObjectStore>,
+    ) -> Option<Arc<dyn object_store::ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &url::Url) -> Result<Arc<dyn object_store::ObjectStore>> {
+        Err(DataFusionError::Plan(format!("{url} cannot be read: only what is stored here can be asked for")))
+    }
+}
+
+impl Session {
+    /// Finds out what there is. Blocking.
+    ///
+    /// # Errors
+    /// When resources cannot be read.
+    pub fn open(spans: Arc<Spans>, budget: Budget, limits: Limits) -> Result<Self, SqlError> {
+        let resources = Resources::of(&spans)?;
+        let columns = Arc::new(columns::of_spans(&spans, &resources)?);
+        let config = SessionConfig::new()
+            .with_target_partitions(limits.threads.max(1))
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("clew", "public");
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .with_object_store_registry(Arc::new(NoStores))
+            .build_arc()?;
+        let mut state =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+        // Nothing makes tables of files.
+        state.table_factories_mut().clear();
+        let session = SessionContext::new_with_state(state);
+        let table = |entries| {
+            Arc::new(Table::new(Source {
+                spans: spans.clone(),
+                columns: columns.clone(),
+                entries,
+                budget: budget.clone(),
+            }))
+        };
+        session.register_table("spans", table(None))?;
+        session.register_table("events", table(Some(Entries::Events)))?;
+        session.register_table("links", table(Some(Entries::Links)))?;
+        let resources = resources.table()?;
+        session.register_table("resources", Arc::new(MemTable::try_new(resources.schema(), vec![vec![resources]])?))?;
+        Ok(Self(session))
+    }
+
+    /// Understands a query; `parameters` stand for `$1`, `$2` and so on.
+    ///
+    /// # Errors
+    /// When it makes no sense, or does anything but read.
+    pub async fn plan(&self, query: &str, parameters: Option<ParamValues>) -> Result<Planned, SqlError> {
+        check_size(query)?;
+        let plan = self.0.state().create_logical_plan(query).await?;
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads.verify_plan(&plan).map_err(|error| {
+            SqlError::Invalid(format!("{}; only queries that read are answered", SqlError::from(error)))
+        })?;
+        let plan = match parameters {
+            Some(parameters) => plan.with_param_values(parameters)?,
+            None => plan,
+        };
+        Ok(Planned { session: self.0.clone(), plan })
+    }
+}
+
+fn check_size(query: &str) -> Result<(), SqlError> {
+    if query.len() > MAX_QUERY_BYTES {
+        return Err(SqlError::Invalid(format!("the query has {} bytes, {MAX_QUERY_BYTES} are the most", query.len())));
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize();
+    let tokens = tokens.map_err(|error| SqlError::Invalid(error.to_string()))?;
+    let free = |token: &Token| {
+        matches!(
+            token,
+            Token::Whitespace(_)
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::Comma
+                | Token::Period
+                | Token::LParen
+                | Token::RParen
+        )
+    };
+    let words = tokens.iter().filter(|token| !free(token)).count();
+    if words > MAX_WORDS {
+        return Err(SqlError::Invalid(format!(
+            "the query has {words} words and operators, {MAX_WORDS} are the most; instead of many comparisons use IN (...)"
+        )));
+    }
+    Ok(())
+}
+
+impl Planned {
+    /// The columns of the answer.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(self.plan.schema().as_arrow().clone())
+    }
+
+    /// The parameters that it has, by name, in order, with their types where they are known.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    pub fn parameters(&self) -> Result<SchemaRef, SqlError> {
+        let mut types: Vec<_> = self.plan.get_parameter_types()?.into_iter().collect();
+        types.sort_unstable_by_key(|(name, _)| (name.len(), name.clone()));
+        let field = |(name, kind): (String, Option<arrow_schema::DataType>)| {
+            arrow_schema::Field::new(name, kind.unwrap_or(arrow_schema::DataType::Null), true)
+        };
+        Ok(Arc::new(arrow_schema::Schema::new(types.into_iter().map(field).collect::<Vec<_>>())))
+    }
+
+    /// Runs it: rows are worked out as they are asked for.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    pub async fn run(self) -> Result<SendableRecordBatchStream, SqlError> {
+        let frame = self.session.execute_logical_plan(self.plan).await?;
+        Ok(frame.execute_stream().await?)
+    }
+}
