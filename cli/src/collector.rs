@@ -17,7 +17,7 @@ use tonic::{
 use crate::args;
 
 /// Metadata key that chooses the tenant.
-const TENANT: &str = "x-scope-orgid";
+pub(crate) const TENANT: &str = "x-scope-orgid";
 
 /// Largest part of an answer that is taken.
 const MAX_PART_BYTES: usize = 256 << 20;

@@ -25,6 +25,7 @@ mod metrics;
 mod output;
 mod place;
 mod search;
+mod sql;
 mod tail;
 mod text;
 mod trace;
@@ -59,6 +60,8 @@ enum Command {
     Metrics(metrics::Args),
     /// Say what some spans have more often than others: why they are slow, or fail
     Explain(explain::Args),
+    /// Ask in SQL, once or at a prompt
+    Sql(sql::Args),
     /// Show which services call which
     Deps(deps::Args),
     /// Run an agent and a collector for this machine
@@ -86,6 +89,7 @@ impl Command {
             Self::Tail(args) => args.run(),
             Self::Metrics(args) => args.run(),
             Self::Explain(args) => args.run(),
+            Self::Sql(args) => args.run(),
             Self::Deps(args) => args.run(),
             Self::Up(args) => args.run(),
             Self::Load(args) => args.run(),

@@ -66,6 +66,11 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(harmless_char).collect()
 }
 
+/// The same of several lines.
+pub(crate) fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}
+
 fn harmless_char(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',

@@ -2,7 +2,7 @@
 //!
 //! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`. Questions come by `query` (gRPC) or
 //! `tempo` (HTTP and gRPC) or `jaeger` (HTTP): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
-//! all others -> `queries` -> `clew_query`.
+//! all others -> `queries` -> `clew_query`, or, in SQL (`sql`, HTTP and Arrow Flight SQL), -> `clew_sql`.
 
 mod agents;
 mod intake;
@@ -13,6 +13,7 @@ pub mod options;
 mod otlp;
 mod queries;
 mod query;
+mod sql;
 mod tempo;
 
 use std::{sync::Arc, time::Duration};
@@ -56,7 +57,7 @@ use crate::{
     metrics::{Gauges, Metrics},
     options::{Options, WalPlace},
     otlp::OtlpStore,
-    queries::{Places, Queries},
+    queries::{Places, Queries, SqlThreads},
     query::Query,
     tempo::Tempo,
 };
@@ -130,6 +131,7 @@ impl Options {
         rule(self.max_tails > 0 && self.max_tails <= Semaphore::MAX_PERMITS, "max_tails is 0, or too large")?;
         rule(self.max_waiting_queries <= Semaphore::MAX_PERMITS, "max_waiting_queries is too large")?;
         rule(self.max_query_bytes.0 > 0, "max_query_bytes is 0")?;
+        rule(self.max_sql_memory_bytes.0 >= 1 << 20, "max_sql_memory_bytes is under 1MiB")?;
         rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
 
@@ -252,6 +254,7 @@ impl Collector {
             storage: storage.clone(),
             cache: query_cache,
             places: Places::new(options.max_queries, options.max_waiting_queries),
+            sql: SqlThreads::new(options.max_sql_memory_bytes.0 as usize),
             followers: Arc::new(Semaphore::new(options.max_tails)),
             timeout: Duration::from_secs(options.query_timeout_s),
             max_read_bytes: options.max_query_bytes.0,
@@ -279,6 +282,7 @@ impl Collector {
         let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
             .add_service(QueryServer::new(self.query.clone()))
             .add_service(tempo::service(self.tempo.clone()))
+            .add_service(sql::service(self.tempo.queries.clone()))
             .add_service(health);
         let descriptors = || {
             tonic_reflection::server::Builder::configure()
@@ -318,8 +322,9 @@ impl Collector {
         serve(http_port, http::router(self.receiver));
         let Tempo { lookup, queries } = self.tempo.clone();
         let tempo = tempo::router(self.tempo.clone());
+        let sql = sql::router(queries.clone());
         let jaeger = jaeger::router(Jaeger { lookup, queries });
-        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()).merge(jaeger));
+        serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()).merge(jaeger).merge(sql));
         serve(tempo_port, tempo);
         ready();
 

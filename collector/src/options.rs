@@ -85,6 +85,9 @@ pub struct Options {
     /// What a query may read of blocks, counted as it is in memory; what is in the cache costs nothing. A query that needs more is
     /// refused. At least 1.
     pub max_query_bytes: Bytes,
+    /// Memory for what a query in SQL keeps: groups, sorted rows, sides of joins. One that needs more is ended with an error. At least
+    /// 1MiB.
+    pub max_sql_memory_bytes: Bytes,
     /// Clients that follow spans as they come (`clew tail`). Further ones are told to retry. At least 1.
     pub max_tails: usize,
     /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
@@ -131,6 +134,7 @@ impl Default for Options {
             max_queries: 8,
             max_waiting_queries: 64,
             max_query_bytes: Bytes(MAX_READ_BYTES),
+            max_sql_memory_bytes: Bytes(512 << 20),
             max_tails: 64,
             query_timeout_s: 30,
             query_cache_bytes: Bytes(512 << 20),
@@ -241,6 +245,10 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", env = "CLEW_COLLECTOR_MAX_QUERY_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_query_bytes: Option<Bytes>,
+    /// Memory for what a query in SQL keeps, such as 512MiB
+    #[arg(long, value_name = "SIZE", env = "CLEW_COLLECTOR_MAX_SQL_MEMORY_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sql_memory_bytes: Option<Bytes>,
     /// Clients that follow spans as they come
     #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_TAILS")]
     #[serde(skip_serializing_if = "Option::is_none")]

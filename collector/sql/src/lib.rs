@@ -3,12 +3,15 @@
 //! `session` plans and runs a query that only reads. Its tables are `spans`, `events` and `links` (`table`), which `scan` reads a part
 //! at a time, only the columns that a query names: `columns` says what there is, `values` makes arrays of a field's sources, `maps`
 //! of lists of attributes, `entries` rows of events and links. `pushdown` turns conditions into what `clew_query` can look for
-//! without reading rows. `resources` is a table in memory.
+//! without reading rows. `resources` is a table in memory. `plain`
+//! makes answers of it that all readers of Arrow know, `format` writes them.
 
 mod columns;
 mod entries;
 mod error;
+pub mod format;
 mod maps;
+mod plain;
 mod pushdown;
 mod resources;
 mod scan;
@@ -16,5 +19,6 @@ mod session;
 mod table;
 mod values;
 
+pub use datafusion::common::ParamValues;
 pub use error::SqlError;
-pub use session::{Limits, MAX_QUERY_BYTES, Planned, STACK_BYTES, Session};
+pub use session::{CATALOG, Limits, MAX_QUERY_BYTES, Planned, SCHEMA, STACK_BYTES, Session, parameters};

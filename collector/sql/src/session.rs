@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use clew_query::exec::{Budget, Spans};
 use datafusion::{
-    common::{DataFusionError, ParamValues, Result},
+    common::{DataFusionError, ParamValues, Result, ScalarValue},
     datasource::MemTable,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder,
@@ -15,6 +16,7 @@ use datafusion::{
         runtime_env::RuntimeEnvBuilder,
     },
     logical_expr::LogicalPlan,
+    physical_plan::stream::RecordBatchStreamAdapter,
     prelude::{SQLOptions, SessionConfig, SessionContext},
     sql::sqlparser::{
         dialect::GenericDialect,
@@ -22,7 +24,9 @@ use datafusion::{
     },
 };
 
-use crate::{columns, entries::Entries, error::SqlError, resources::Resources, scan::Source, table::Table};
+use futures_util::StreamExt;
+
+use crate::{columns, entries::Entries, error::SqlError, plain, resources::Resources, scan::Source, table::Table};
 
 /// What a query may take.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,28 @@ const MAX_WORDS: usize = 1_000;
 
 /// The stack of threads that plan and run queries: enough for the longest sum in a debug build. What is not used costs nothing.
 pub const STACK_BYTES: usize = 128 << 20;
+
+/// Where the tables are.
+pub const CATALOG: &str = "clew";
+
+/// The schema that they are in.
+pub const SCHEMA: &str = "public";
+
+const TABLES: [&str; 4] = ["events", "links", "resources", "spans"];
+
+/// Functions whose result may be as long as a number says: nothing counts the memory that it takes.
+const WITHOUT_BOUND: [&str; 10] = [
+    "repeat",
+    "lpad",
+    "rpad",
+    "array_repeat",
+    "list_repeat",
+    "array_resize",
+    "list_resize",
+    "range",
+    "generate_series",
+    "gen_series",
+];
 
 /// The tables of a snapshot, for one query.
 pub struct Session(SessionContext);
@@ -81,7 +107,7 @@ impl Session {
         let config = SessionConfig::new()
             .with_target_partitions(limits.threads.max(1))
             .with_information_schema(true)
-            .with_default_catalog_and_schema("clew", "public");
+            .with_default_catalog_and_schema(CATALOG, SCHEMA);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
@@ -92,6 +118,7 @@ impl Session {
         // Nothing makes tables of files.
         state.table_factories_mut().clear();
         let session = SessionContext::new_with_state(state);
+        WITHOUT_BOUND.iter().for_each(|name| session.deregister_udf(name));
         let table = |entries| {
             Arc::new(Table::new(Source {
                 spans: spans.clone(),
@@ -106,6 +133,19 @@ impl Session {
         let resources = resources.table()?;
         session.register_table("resources", Arc::new(MemTable::try_new(resources.schema(), vec![vec![resources]])?))?;
         Ok(Self(session))
+    }
+
+    /// The tables and their columns.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    pub async fn tables(&self) -> Result<Vec<(String, SchemaRef)>, SqlError> {
+        let mut tables = Vec::new();
+        for name in TABLES {
+            let table = self.0.table_provider(name).await?;
+            tables.push((name.to_owned(), plain::schema(&table.schema())));
+        }
+        Ok(tables)
     }
 
     /// Understands a query; `parameters` stand for `$1`, `$2` and so on.
@@ -125,6 +165,18 @@ impl Session {
         };
         Ok(Planned { session: self.0.clone(), plan })
     }
+}
+
+/// The first row of a batch as parameters: each stands for the one of its place.
+///
+/// # Errors
+/// When there is no row, or a value of a kind that no parameter has.
+pub fn parameters(row: &RecordBatch) -> Result<ParamValues, SqlError> {
+    if row.num_rows() != 1 {
+        return Err(SqlError::Invalid(format!("parameters of {} queries at once, one is the most", row.num_rows())));
+    }
+    let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
+    Ok(ParamValues::from(values.collect::<Result<Vec<_>>>()?))
 }
 
 fn check_size(query: &str) -> Result<(), SqlError> {
@@ -157,7 +209,7 @@ fn check_size(query: &str) -> Result<(), SqlError> {
 impl Planned {
     /// The columns of the answer.
     pub fn schema(&self) -> SchemaRef {
-        Arc::new(self.plan.schema().as_arrow().clone())
+        plain::schema(self.plan.schema().as_arrow())
     }
 
     /// The parameters that it has, by name, in order, with their types where they are known.
@@ -178,7 +230,11 @@ impl Planned {
     /// # Errors
     /// When it cannot be begun.
     pub async fn run(self) -> Result<SendableRecordBatchStream, SqlError> {
+        let schema = self.schema();
         let frame = self.session.execute_logical_plan(self.plan).await?;
-        Ok(frame.execute_stream().await?)
+        let rows = frame.execute_stream().await?;
+        let plain = schema.clone();
+        let rows = rows.map(move |batch| Ok(plain::batch(&batch?, &plain)?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }

@@ -89,6 +89,7 @@ impl From<QueryError> for Refused {
             QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
             // Nobody hears it.
             QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+            QueryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, why: error.to_string(), retry: false }
     }

@@ -29,6 +29,8 @@ pub enum QueryKind {
     Explain,
     /// Spans as they come.
     Tail,
+    /// Rows of SQL.
+    Sql,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +54,7 @@ impl QueryKind {
             Self::Dependencies => "dependencies",
             Self::Explain => "explain",
             Self::Tail => "tail",
+            Self::Sql => "sql",
         }
     }
 }

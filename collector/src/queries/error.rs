@@ -22,6 +22,9 @@ pub enum QueryError {
         /// After this.
         retry: Duration,
     },
+    /// What is stored cannot be read, or the work on it failed.
+    #[error("{0}")]
+    Failed(String),
     /// It took too long, found too much, or nobody waits for it any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -41,6 +44,7 @@ impl QueryError {
             Self::Stopped(Stopped::Time(_)) => "timeout",
             Self::Stopped(Stopped::Cancelled) => "cancelled",
             Self::Stopped(Stopped::TooMuch(_)) => "too_much",
+            Self::Failed(_) => "failed",
         }
     }
 }
@@ -63,6 +67,7 @@ impl From<QueryError> for Status {
             QueryError::Stopped(Stopped::Time(_)) => (Code::DeadlineExceeded, None),
             QueryError::Stopped(Stopped::TooMuch(_)) => (Code::ResourceExhausted, None),
             QueryError::Stopped(Stopped::Cancelled) => (Code::Cancelled, None),
+            QueryError::Failed(_) => (Code::Internal, None),
         };
         RpcStatus::new(code, &error.to_string(), retry).to_tonic()
     }

@@ -1,7 +1,7 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
 //! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
-//! `field`, `value` and `parts` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens.
+//! `field`, `value` and `parts` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens. `sql` runs SQL.
 //! The work itself is `clew_query::exec`.
 
 pub mod bounds;
@@ -12,6 +12,7 @@ mod filter;
 mod follow;
 pub mod parts;
 mod places;
+mod sql;
 pub mod value;
 
 use std::{
@@ -37,6 +38,7 @@ pub use self::{
     error::QueryError,
     follow::{Followed, Follower},
     places::Places,
+    sql::{Rows, SqlQuery, SqlThreads},
 };
 use crate::metrics::{QueryKind, QueryMetrics};
 
@@ -58,6 +60,8 @@ pub struct Queries {
     pub max_read_bytes: u64,
     /// Threads.
     pub world: World,
+    /// Threads for SQL.
+    pub sql: SqlThreads,
     /// How many may follow what comes in.
     pub followers: Arc<Semaphore>,
     /// What is counted.

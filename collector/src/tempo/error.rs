@@ -41,6 +41,7 @@ impl IntoResponse for Refused {
             QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
             // Nobody hears it.
             QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+            QueryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut response = (status, self.0.to_string()).into_response();
         if let QueryError::Refused { retry } = self.0 {

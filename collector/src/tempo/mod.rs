@@ -15,6 +15,7 @@ mod tags_query;
 mod trace;
 
 pub use grpc::service;
+pub use respond::partial;
 
 use axum::{Json, Router, extract::FromRef, routing::get};
 

@@ -1,0 +1,240 @@
+//! Queries in SQL: planned and run on threads of their own, rows passed on as they are worked out.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use clew_common::ids::Tenant;
+use clew_query::exec::{Client, Spans, Stopped};
+use clew_sql::{Limits, ParamValues, Planned, STACK_BYTES, Session, SqlError};
+use futures_util::StreamExt;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::{Instant as Moment, timeout, timeout_at},
+};
+
+use super::{Queries, QueryError};
+use crate::metrics::QueryKind;
+
+/// Batches that wait for a client. What is not taken is not worked out.
+const WAITING: usize = 2;
+
+/// A query.
+#[derive(Clone, Debug)]
+pub struct SqlQuery {
+    /// SQL.
+    pub text: String,
+    /// What stands for `$1` and so on.
+    pub parameters: Option<ParamValues>,
+}
+
+/// What a query gives.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The columns of its answer.
+    pub schema: SchemaRef,
+    /// Its parameters, in order.
+    pub parameters: SchemaRef,
+}
+
+/// An answer. The query ends when it is dropped.
+#[derive(Debug)]
+pub struct Rows {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Why rows may be missing; empty when none are.
+    pub missing: Vec<String>,
+    /// Its rows, some at a time.
+    pub batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
+    _client: Client,
+}
+
+/// Threads for SQL: what works on a query there does not hold up those who take spans, and has the stack that it needs. They start with
+/// the first query.
+#[derive(Clone, Debug)]
+pub struct SqlThreads {
+    runtime: Arc<OnceLock<Threads>>,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waiting for them is not allowed where this may be dropped.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl SqlThreads {
+    /// Each query gets so much memory for what it keeps.
+    #[must_use]
+    pub fn new(memory_bytes: usize) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { runtime: Arc::default(), limits: Limits { memory_bytes, threads } }
+    }
+
+    fn runtime(&self) -> Result<&Runtime, QueryError> {
+        let start = || {
+            let mut builder = Builder::new_multi_thread();
+            let builder = builder.worker_threads(self.limits.threads).thread_stack_size(STACK_BYTES);
+            Threads(builder.thread_name("sql").enable_time().build().ok())
+        };
+        let threads = self.runtime.get_or_init(start);
+        threads
+            .0
+            .as_ref()
+            .ok_or_else(|| QueryError::Failed("no threads for queries in SQL could be started".to_owned()))
+    }
+}
+
+impl From<SqlError> for QueryError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Invalid(why) => Self::Invalid(why),
+            SqlError::TooMuch(why) => Self::Stopped(Stopped::TooMuch(why)),
+            SqlError::Stopped(stopped) => Self::Stopped(stopped),
+            SqlError::Failed(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// A query that runs, and what it may take.
+struct Open {
+    session: Session,
+    missing: Vec<String>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Queries {
+    /// Answers a query.
+    ///
+    /// # Errors
+    /// When there is no answer. One that begins may end with an error.
+    pub async fn sql(&self, tenant: &Tenant, query: SqlQuery) -> Result<Rows, QueryError> {
+        let mut counted = self.metrics.begin(QueryKind::Sql);
+        let started = Instant::now();
+        let until = Moment::now() + self.timeout;
+        let (opening, client) = match self.open(tenant).await {
+            Ok(opening) => opening,
+            Err(error) => {
+                counted.refused();
+                return Err(error);
+            }
+        };
+        let (head, begun) = oneshot::channel();
+        let (rows, batches) = mpsc::channel(WAITING);
+        let time = self.timeout;
+        self.sql.runtime()?.spawn(async move {
+            let begin = async {
+                let open = opening.await?;
+                let planned = open.session.plan(&query.text, query.parameters).await?;
+                let schema = planned.schema();
+                Ok::<_, QueryError>((planned.run().await?, schema, open))
+            };
+            let (mut stream, open) = match begin.await {
+                Ok((stream, schema, open)) => {
+                    let _ = head.send(Ok((schema, open.missing.clone())));
+                    (stream, open)
+                }
+                Err(error) => {
+                    counted.failed(started.elapsed(), error.outcome());
+                    let _ = head.send(Err(error));
+                    return;
+                }
+            };
+            let result = loop {
+                let next = tokio::select! {
+                    biased;
+                    () = rows.closed() => break Err(QueryError::Stopped(Stopped::Cancelled)),
+                    next = timeout_at(until, stream.next()) => next,
+                };
+                match next {
+                    Ok(Some(Ok(batch))) => {
+                        // Who does not take it holds a place: there is an end to that too.
+                        match timeout_at(until, rows.send(Ok(batch))).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => break Err(QueryError::Stopped(Stopped::Cancelled)),
+                            Err(_) => break Err(QueryError::Stopped(Stopped::Time(time))),
+                        }
+                    }
+                    Ok(None) => break Ok(()),
+                    Ok(Some(Err(error))) => break Err(SqlError::from(error).into()),
+                    Err(_) => break Err(QueryError::Stopped(Stopped::Time(time))),
+                }
+            };
+            match result {
+                Ok(()) => counted.answered(started.elapsed(), 0, !open.missing.is_empty()),
+                Err(error) => {
+                    counted.failed(started.elapsed(), error.outcome());
+                    let _ = timeout(LAST_WORD, rows.send(Err(error))).await;
+                }
+            }
+        });
+        let (schema, missing) = begun.await.map_err(|_| QueryError::Failed("the query failed".to_owned()))??;
+        Ok(Rows { schema, missing, batches, _client: client })
+    }
+
+    /// Says what a query would give.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub async fn describe_sql(&self, tenant: &Tenant, text: String) -> Result<Described, QueryError> {
+        self.planned(tenant, |session| async move {
+            let planned: Planned = session.plan(&text, None).await?;
+            Ok(Described { schema: planned.schema(), parameters: planned.parameters()? })
+        })
+        .await
+    }
+
+    /// The tables, and their columns.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn sql_tables(&self, tenant: &Tenant) -> Result<Vec<(String, SchemaRef)>, QueryError> {
+        self.planned(tenant, |session| async move { Ok(session.tables().await?) }).await
+    }
+
+    async fn planned<T: Send + 'static, F: Future<Output = Result<T, QueryError>> + Send>(
+        &self,
+        tenant: &Tenant,
+        work: impl FnOnce(Session) -> F + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let (opening, client) = self.open(tenant).await?;
+        let task = self.sql.runtime()?.spawn(async move {
+            let open = opening.await?;
+            work(open.session).await
+        });
+        let done = task.await.map_err(|_| QueryError::Failed("the query failed".to_owned()))?;
+        drop(client);
+        done
+    }
+
+    /// Takes a place. What comes opens the tables, and is to be awaited on a thread for SQL.
+    async fn open(
+        &self,
+        tenant: &Tenant,
+    ) -> Result<(impl Future<Output = Result<Open, QueryError>> + Send + 'static, Client), QueryError> {
+        let place = self.places.take().await?;
+        let (cache, budget, client) = self.budget();
+        let snapshot = self.storage.snapshot(tenant);
+        let limits = self.sql.limits;
+        let opening = async move {
+            let spans = Arc::new(Spans::open(&snapshot, &cache, &budget).map_err(SqlError::from)?);
+            let missing = spans.missing.clone();
+            let session = Session::open(spans, budget, limits)?;
+            Ok(Open { session, missing, _place: place })
+        };
+        Ok((opening, client))
+    }
+}
+
+/// How long a client that takes nothing is waited for, to tell it why its answer ends.
+const LAST_WORD: Duration = Duration::from_secs(1);

@@ -1,0 +1,374 @@
+//! Arrow Flight SQL, as ADBC and JDBC drivers speak it. Queries that only read; nothing is kept between calls: a ticket and the handle
+//! of a prepared statement are the query itself.
+
+use std::{pin::Pin, sync::LazyLock};
+
+use arrow_array::RecordBatch;
+use arrow_flight::{
+    Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
+    decode::FlightRecordBatchStream,
+    encode::FlightDataEncoderBuilder,
+    error::FlightError,
+    flight_service_server::{FlightService, FlightServiceServer},
+    sql::{
+        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
+        CommandGetCatalogs, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
+        CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
+        TicketStatementQuery,
+        metadata::{SqlInfoData, SqlInfoDataBuilder},
+        server::{FlightSqlService, PeekableFlightDataStream},
+    },
+};
+use arrow_ipc::{
+    reader::StreamReader,
+    writer::{IpcWriteOptions, StreamWriter},
+};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use clew_common::ids::Tenant;
+use clew_sql::{CATALOG, MAX_QUERY_BYTES, SCHEMA, parameters};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::queries::{Queries, Rows, SqlQuery};
+
+/// The service.
+pub fn service(queries: Queries) -> FlightServiceServer<Flight> {
+    FlightServiceServer::new(Flight { queries }).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// A query, and parameters for it.
+const MAX_MESSAGE_BYTES: usize = 4 * MAX_QUERY_BYTES;
+
+/// Answers Flight SQL. Cheap to clone.
+#[derive(Clone)]
+pub struct Flight {
+    queries: Queries,
+}
+
+type Data = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
+
+static INFO: LazyLock<Option<SqlInfoData>> = LazyLock::new(|| {
+    let mut info = SqlInfoDataBuilder::new();
+    info.append(SqlInfo::FlightSqlServerName, "Clew");
+    info.append(SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
+    info.append(SqlInfo::FlightSqlServerArrowVersion, "1.3");
+    info.append(SqlInfo::FlightSqlServerReadOnly, true);
+    info.append(SqlInfo::FlightSqlServerSql, true);
+    info.append(SqlInfo::FlightSqlServerSubstrait, false);
+    info.append(SqlInfo::FlightSqlServerTransaction, 0i32);
+    info.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
+    info.append(SqlInfo::SqlDdlCatalog, false);
+    info.append(SqlInfo::SqlDdlSchema, false);
+    info.append(SqlInfo::SqlDdlTable, false);
+    info.build().ok()
+});
+
+fn known() -> Result<&'static SqlInfoData, Status> {
+    INFO.as_ref().ok_or_else(|| Status::internal("what this server can do was not put together"))
+}
+
+/// A prepared statement: the length of the query in four bytes, big-endian; the query; and its parameters, a stream of Arrow's IPC
+/// format, if there are some.
+#[derive(Debug, PartialEq)]
+struct Handle {
+    text: String,
+    parameters: Option<RecordBatch>,
+}
+
+impl Handle {
+    fn encode(&self) -> Result<Bytes, Status> {
+        let mut bytes = BytesMut::new();
+        bytes.put_u32(u32::try_from(self.text.len()).map_err(|_| Status::invalid_argument("the query is too long"))?);
+        bytes.put(self.text.as_bytes());
+        if let Some(row) = &self.parameters {
+            let mut writer = StreamWriter::try_new(Vec::new(), &row.schema()).map_err(wrong)?;
+            writer.write(row).map_err(wrong)?;
+            bytes.put(&*writer.into_inner().map_err(wrong)?);
+        }
+        Ok(bytes.freeze())
+    }
+
+    fn decode(mut bytes: Bytes) -> Result<Self, Status> {
+        let unknown = || Status::invalid_argument("this is no handle of a prepared statement");
+        let length = bytes.try_get_u32().map_err(|_| unknown())? as usize;
+        if length > bytes.len() {
+            return Err(unknown());
+        }
+        let text = String::from_utf8(bytes.split_to(length).to_vec()).map_err(|_| unknown())?;
+        let parameters = if bytes.is_empty() {
+            None
+        } else {
+            let mut rows = StreamReader::try_new(bytes.reader(), None).map_err(wrong)?;
+            Some(rows.next().ok_or_else(unknown)?.map_err(wrong)?)
+        };
+        Ok(Self { text, parameters })
+    }
+
+    fn query(self) -> Result<SqlQuery, Status> {
+        let parameters = self.parameters.as_ref().map(parameters).transpose();
+        let parameters = parameters.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(SqlQuery { text: self.text, parameters })
+    }
+}
+
+fn wrong(error: ArrowError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn tenant<T>(request: &Request<T>) -> Result<Tenant, Status> {
+    Tenant::from_headers(&request.metadata().clone().into_headers())
+        .map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// Where to get an answer: here.
+fn info(schema: &Schema, ticket: Bytes, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {
+    let endpoint = FlightEndpoint::new().with_ticket(Ticket { ticket });
+    let info = FlightInfo::new().try_with_schema(schema).map_err(wrong)?;
+    Ok(Response::new(info.with_endpoint(endpoint).with_descriptor(descriptor)))
+}
+
+/// An answer that is one batch.
+fn whole(batch: Result<RecordBatch, FlightError>) -> Result<Response<Data>, Status> {
+    let batch = batch?;
+    let rows = FlightDataEncoderBuilder::new().with_schema(batch.schema()).build(stream::iter([Ok(batch)]));
+    Ok(Response::new(rows.map_err(Status::from).boxed()))
+}
+
+fn encoded(rows: Rows) -> Response<Data> {
+    let schema = rows.schema.clone();
+    let batches = stream::unfold(rows, async |mut rows| {
+        let batch = rows.batches.recv().await?;
+        Some((batch.map_err(|error| FlightError::Tonic(Box::new(error.into()))), rows))
+    });
+    let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
+    Response::new(data.map_err(Status::from).boxed())
+}
+
+fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let message = arrow_flight::SchemaAsIpc::new(schema, &options);
+    let arrow_flight::IpcMessage(bytes) = message.try_into().map_err(wrong)?;
+    Ok(bytes)
+}
+
+#[tonic::async_trait]
+impl FlightSqlService for Flight {
+    type FlightService = Self;
+
+    /// Nobody has to log in.
+    async fn do_handshake(
+        &self,
+        _request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>>, Status> {
+        let answer = HandshakeResponse { protocol_version: 0, payload: Bytes::new() };
+        Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
+    }
+
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let described = self.queries.describe_sql(&tenant(&request)?, query.query.clone()).await?;
+        let ticket = TicketStatementQuery { statement_handle: query.query.into_bytes().into() };
+        info(&described.schema, ticket.as_any().encode_to_vec().into(), request.into_inner())
+    }
+
+    async fn do_get_statement(
+        &self,
+        ticket: TicketStatementQuery,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let text = String::from_utf8(ticket.statement_handle.to_vec())
+            .map_err(|_| Status::invalid_argument("this is no ticket of a query"))?;
+        let rows = self.queries.sql(&tenant(&request)?, SqlQuery { text, parameters: None }).await?;
+        Ok(encoded(rows))
+    }
+
+    async fn do_action_create_prepared_statement(
+        &self,
+        query: ActionCreatePreparedStatementRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
+        let described = self.queries.describe_sql(&tenant(&request)?, query.query.clone()).await?;
+        Ok(ActionCreatePreparedStatementResult {
+            prepared_statement_handle: Handle { text: query.query, parameters: None }.encode()?,
+            dataset_schema: schema_bytes(&described.schema)?,
+            parameter_schema: schema_bytes(&described.parameters)?,
+        })
+    }
+
+    async fn do_put_prepared_statement_query(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        let handle = Handle::decode(query.prepared_statement_handle)?;
+        let data = request.into_inner().map_err(|status| FlightError::Tonic(Box::new(status)));
+        let mut rows = FlightRecordBatchStream::new_from_flight_data(data);
+        let row = rows.next().await.transpose()?;
+        if rows.next().await.transpose()?.is_some() {
+            return Err(Status::invalid_argument("parameters of several queries at once, one is the most"));
+        }
+        let bound = Handle { parameters: row.filter(|row| row.num_columns() > 0), ..handle }.encode()?;
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound) })
+    }
+
+    async fn get_flight_info_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let Handle { text, .. } = Handle::decode(query.prepared_statement_handle.clone())?;
+        let described = self.queries.describe_sql(&tenant(&request)?, text).await?;
+        info(&described.schema, query.as_any().encode_to_vec().into(), request.into_inner())
+    }
+
+    async fn do_get_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let query = Handle::decode(query.prepared_statement_handle)?.query()?;
+        Ok(encoded(self.queries.sql(&tenant(&request)?, query).await?))
+    }
+
+    /// Nothing is kept of it.
+    async fn do_action_close_prepared_statement(
+        &self,
+        _query: ActionClosePreparedStatementRequest,
+        _request: Request<Action>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&query.into_builder().schema(), query.as_any().encode_to_vec().into(), request.into_inner())
+    }
+
+    async fn do_get_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        _request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let mut catalogs = query.into_builder();
+        catalogs.append(CATALOG);
+        whole(catalogs.build())
+    }
+
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let ticket = query.as_any().encode_to_vec().into();
+        info(&query.into_builder().schema(), ticket, request.into_inner())
+    }
+
+    async fn do_get_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        _request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let mut schemas = query.into_builder();
+        schemas.append(CATALOG, SCHEMA);
+        whole(schemas.build())
+    }
+
+    async fn get_flight_info_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let ticket = query.as_any().encode_to_vec().into();
+        info(&query.into_builder().schema(), ticket, request.into_inner())
+    }
+
+    async fn do_get_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let tables: Vec<(String, SchemaRef)> = self.queries.sql_tables(&tenant(&request)?).await?;
+        let mut listed = query.into_builder();
+        for (name, schema) in tables {
+            listed.append(CATALOG, SCHEMA, name, TABLE, &schema)?;
+        }
+        whole(listed.build())
+    }
+
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&query.into_builder().schema(), query.as_any().encode_to_vec().into(), request.into_inner())
+    }
+
+    async fn do_get_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        _request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let mut types = query.into_builder();
+        types.append(TABLE);
+        whole(types.build())
+    }
+
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let ticket = query.as_any().encode_to_vec().into();
+        info(&query.into_builder(known()?).schema(), ticket, request.into_inner())
+    }
+
+    async fn do_get_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        _request: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        whole(query.into_builder(known()?).build())
+    }
+
+    /// What there is to tell is made once.
+    async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
+}
+
+/// What all tables are.
+const TABLE: &str = "TABLE";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field};
+
+    use super::*;
+
+    #[test]
+    fn a_handle_holds_the_query_and_its_parameters_and_garbage_is_none() {
+        let schema = Arc::new(Schema::new(vec![Field::new("$1", DataType::Int64, true)]));
+        let row = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![7]))]).unwrap();
+        for parameters in [None, Some(row)] {
+            let bytes = Handle { text: "SELECT $1".to_owned(), parameters: parameters.clone() }.encode().unwrap();
+            assert_eq!(Handle::decode(bytes.clone()).unwrap(), Handle { text: "SELECT $1".to_owned(), parameters });
+            for end in 0..bytes.len() {
+                // Cut off, it is refused, or all of the query without parameters.
+                let cut = Handle::decode(bytes.slice(..end));
+                assert!(cut.is_err() || cut.unwrap().text == "SELECT $1", "{end}");
+            }
+        }
+        assert!(Handle::decode(Bytes::from_static(b"\xff\xff\xff\xffSELECT")).is_err());
+        assert!(Handle::decode(Bytes::from_static(b"\0\0\0\x01\xff")).is_err());
+        assert!(Handle::decode(Bytes::from_static(b"\0\0\0\x01Sgarbage")).is_err());
+    }
+}

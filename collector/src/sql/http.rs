@@ -1,0 +1,143 @@
+//! `/sql`: a query in, rows out, as they are worked out.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use clew_common::ids::Tenant;
+use clew_query::exec::Stopped;
+use clew_sql::format::{Format, Writer};
+use futures_util::stream;
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    queries::{Queries, QueryError, Rows, SqlQuery},
+    tempo::partial,
+};
+
+/// Why rows may be missing.
+const PARTIAL: &str = "x-clew-partial";
+
+#[derive(Deserialize)]
+struct Parameters {
+    q: Option<String>,
+    format: Option<Format>,
+}
+
+/// All of it.
+pub fn router(queries: Queries) -> Router {
+    Router::new().route("/sql", get(by_get).post(by_post)).with_state(queries)
+}
+
+async fn by_get(
+    State(queries): State<Queries>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let Parameters { q, format } = parameters;
+    let text =
+        q.ok_or_else(|| QueryError::invalid("say a query: /sql?q=SELECT..., or send it as the body of a POST"))?;
+    answer(queries, text, format, &headers).await
+}
+
+async fn by_post(
+    State(queries): State<Queries>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Refused> {
+    let Parameters { q, format } = parameters;
+    answer(queries, q.unwrap_or(body), format, &headers).await
+}
+
+async fn answer(
+    queries: Queries,
+    text: String,
+    format: Option<Format>,
+    headers: &HeaderMap,
+) -> Result<Response, Refused> {
+    let tenant = Tenant::from_headers(headers).map_err(|error| QueryError::invalid(error.to_string()))?;
+    let accepted = || headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).and_then(Format::accepted);
+    let format = format.or_else(accepted).unwrap_or(Format::Json);
+    let mut rows = queries.sql(&tenant, SqlQuery { text, parameters: None }).await?;
+    let missing = partial(&rows.missing);
+    let mut writer = Writer::new(format, rows.schema.clone());
+    // An error that comes with the first rows can still be told as one.
+    let first = match rows.batches.recv().await {
+        Some(batch) => writer.write(&batch?).map_err(failed)?,
+        None => Vec::new(),
+    };
+    let body = Body::from_stream(stream::try_unfold(Left::Rows(first, rows, Box::new(writer)), next));
+    let mut response = ([(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], body).into_response();
+    if let Some(why) = missing {
+        response.headers_mut().insert(PARTIAL, why);
+    }
+    Ok(response)
+}
+
+/// How far an answer is.
+enum Left {
+    /// Bytes to send, and what is to come.
+    Rows(Vec<u8>, Rows, Box<Writer>),
+    Done,
+}
+
+/// The next bytes. After an error the body is cut off, so that no client takes it for whole.
+async fn next(state: Left) -> Result<Option<(Bytes, Left)>, QueryError> {
+    let Left::Rows(bytes, mut rows, mut writer) = state else { return Ok(None) };
+    if !bytes.is_empty() {
+        return Ok(Some((bytes.into(), Left::Rows(Vec::new(), rows, writer))));
+    }
+    loop {
+        match rows.batches.recv().await {
+            Some(batch) => {
+                let bytes = writer.write(&batch?).map_err(failed)?;
+                if !bytes.is_empty() {
+                    return Ok(Some((bytes.into(), Left::Rows(Vec::new(), rows, writer))));
+                }
+            }
+            None => return Ok(Some((writer.finish().map_err(failed)?.into(), Left::Done))),
+        }
+    }
+}
+
+fn failed(error: arrow_schema::ArrowError) -> QueryError {
+    QueryError::invalid(format!("the answer cannot be written in this format: {error}"))
+}
+
+/// A query that is not answered.
+struct Refused(QueryError);
+
+impl From<QueryError> for Refused {
+    fn from(error: QueryError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match &self.0 {
+            QueryError::Invalid(_) | QueryError::Elsewhere(_) => StatusCode::BAD_REQUEST,
+            QueryError::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
+            QueryError::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
+            QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            // Nobody hears it.
+            QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+            QueryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut response = (status, axum::Json(json!({ "error": self.0.to_string() }))).into_response();
+        if let QueryError::Refused { retry } = self.0 {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
+        }
+        response
+    }
+}
