@@ -1,7 +1,9 @@
 //! Starts agents and collectors as real processes, on free loopback ports, with data folders of their own.
 
 pub mod faults;
+pub mod python;
 pub mod s3;
+pub mod shop;
 
 use std::{
     fs::File,

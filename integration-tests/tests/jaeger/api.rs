@@ -1,9 +1,8 @@
-//! Jaeger's HTTP API.
+//! Jaeger's older API over HTTP: /api.
 
 use anyhow::{Context, Result, ensure};
+use clew_integration_tests::shop::{Shop, now, order, trace_id, url};
 use serde_json::{Value, json};
-
-use crate::shop::{Shop, now, order, trace_id, url};
 
 /// The status and the JSON of an answer.
 async fn ask(shop: &Shop, tenant: Option<&str>, path: &str, params: &[(&str, &str)]) -> Result<(u16, Value)> {
