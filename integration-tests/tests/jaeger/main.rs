@@ -3,6 +3,7 @@
 mod answers;
 mod api;
 mod otlp;
+mod partial;
 mod python;
 mod refused;
 mod v3;

@@ -1,6 +1,6 @@
 //! What is refused, over gRPC and HTTP: what makes no sense, what is too much, and who is one too many.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clew_integration_tests::{
     python,
     shop::{Shop, now, order, trace_id},
@@ -157,18 +157,23 @@ async fn what_makes_no_sense_is_refused_over_grpc() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_one_too_many_is_told_to_come_again() -> Result<()> {
-    let shop = Shop::open(&["--max-lookups=1"])?;
-    for number in 0..50 {
-        shop.send(None, &order(number, now())).await?;
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("collector.toml");
+    std::fs::write(&config, "max_lookups = 1")?;
+    let shop = Shop::open(&[&format!("--config={}", config.display())])?;
+    for number in 0..20 {
+        shop.send(None, &order(number, now() - 1_000_000_000)).await?;
     }
-    // Traces of one answer are read several at a time, and here only one may be.
+    // The traces of an answer are read several at a time, and here only one may be.
     let calls = json!([
         {"method": format!("{V2}/FindTraces"), "request": {"query": {}}},
         {"method": format!("{STORAGE}/FindTraces"), "request": {"query": {}}},
     ]);
     for answer in python::call(shop.collector.grpc, shop.collector.jaeger, &calls)? {
-        let told = (&answer["code"], &answer["retry"]);
-        ensure!(told == (&json!("RESOURCE_EXHAUSTED"), &json!(1.0)) || told.0 == "OK", "{answer}");
+        assert_eq!((&answer["code"], &answer["retry"]), (&json!("RESOURCE_EXHAUSTED"), &json!(1.0)), "{answer}");
     }
+    let range = [("query.startTimeMin", "2025-01-01T00:00:00Z"), ("query.startTimeMax", "2100-01-01T00:00:00Z")];
+    let (status, headers, answer) = ask(&shop, None, "/traces", &range).await?;
+    assert_eq!((status, &headers["retry-after"], &answer["error"]["httpCode"]), (429, &"1".parse()?, &json!(429)));
     Ok(())
 }
