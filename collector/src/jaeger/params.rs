@@ -1,6 +1,7 @@
 //! What a URL says behind its question mark. Some parameters may come several times.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::refused::Refused;
 
@@ -9,7 +10,29 @@ use super::refused::Refused;
 #[serde(transparent)]
 pub struct Params(Vec<(String, String)>);
 
+/// What a search is asked for in.
+#[derive(Deserialize)]
+struct Body {
+    query: serde_json::Map<String, Value>,
+}
+
 impl Params {
+    /// The fields of `query` in a JSON object, as a URL would have them: each with `query.` before its name.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn of_json(body: &[u8]) -> Result<Self, Refused> {
+        let wrong =
+            |why: String| Refused::invalid(format!("malformed body, expected JSON such as {{\"query\": {{}}}}: {why}"));
+        let body: Body = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+        let text = |value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        Ok(Self(body.query.into_iter().map(|(name, value)| (format!("query.{name}"), text(value))).collect()))
+    }
+
     /// All values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| &**value)

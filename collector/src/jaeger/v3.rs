@@ -2,9 +2,10 @@
 //! JSON.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
     otlp::json::{self, Ids as IdForm},
@@ -76,6 +77,15 @@ pub async fn traces(
     Ok(resource_spans(&jaeger, &tenant, ids).await?)
 }
 
+/// The same with a body.
+pub async fn find_traces(
+    jaeger: State<Jaeger>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, NoAnswer> {
+    traces(jaeger, Query(asked(body)?), headers).await
+}
+
 /// `/api/v3/traces/{id}`
 pub async fn trace(
     State(jaeger): State<Jaeger>,
@@ -114,6 +124,15 @@ pub async fn summaries(
     Ok(made.await)
 }
 
+/// The same with a body.
+pub async fn find_summaries(
+    jaeger: State<Jaeger>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, NoAnswer> {
+    summaries(jaeger, Query(asked(body)?), headers).await
+}
+
 /// `/api/v3/dependencies`
 pub async fn dependencies(
     State(jaeger): State<Jaeger>,
@@ -138,9 +157,13 @@ pub async fn capabilities() -> Response {
     whole(&json!({"search": {"withoutServiceName": true, "sameSpanConjunction": true}}), &[])
 }
 
+fn asked(body: Result<Bytes, BytesRejection>) -> Result<Params, Refused> {
+    Params::of_json(&body.map_err(|error| Refused::invalid(error.body_text()))?)
+}
+
 /// What is searched by. Names are those of jaeger.api_v3.TraceQueryParameters.
 fn search(params: &Params) -> Result<Search, Refused> {
-    for unknown in ["query.filter", "query.pagination.pageSize", "query.pagination.pageToken"] {
+    for unknown in ["query.filter", "query.pagination", "query.pagination.pageSize", "query.pagination.pageToken"] {
         if params.text(unknown).is_some() {
             return Err(Refused::invalid(format!("{unknown} is not offered here, as /api/v3/capabilities says")));
         }

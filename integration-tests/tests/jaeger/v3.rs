@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clew_integration_tests::shop::{Shop, now, order, trace_id, url};
 use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The status, the headers and the JSON of an answer.
 pub async fn ask(
@@ -83,6 +83,43 @@ async fn traces_are_searched_by_all_parameters_in_either_spelling() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_may_be_posted() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    let start = now() - 10_000_000_000;
+    for number in 1..4 {
+        shop.send(None, &order(number, start)).await?;
+    }
+    let post = async |path: &str, body: String| {
+        let request = shop.client.post(format!("http://{}/api/v3{path}", shop.collector.web)).body(body);
+        let answer = request.send().await?;
+        anyhow::Ok((answer.status().as_u16(), answer.json::<Value>().await?))
+    };
+    let range = json!({"startTimeMin": time(start), "start_time_max": time(now()), "durationMin": "0.2s"});
+    let mut query = range.clone();
+    query["attributes"] = json!({"order": "2"});
+    query["searchDepth"] = 5.into();
+    for path in ["/traces", "/trace-summaries"] {
+        let (status, answer) = post(path, json!({"query": query}).to_string()).await?;
+        assert!(status == 200 && answer.to_string().contains(&trace_id(2)), "{answer}");
+        assert!(!answer.to_string().contains(&trace_id(1)), "{answer}");
+        for (body, why) in [
+            (String::new(), "malformed body"),
+            ("[]".to_owned(), "malformed body"),
+            ("[".repeat(100_000), "malformed body"),
+            ("{}".to_owned(), "missing field `query`"),
+            (json!({"query": {}}).to_string(), "are required"),
+            (json!({"query": {"pagination": {"pageSize": 1}}}).to_string(), "query.pagination is not offered"),
+            (" ".repeat(3 << 20), "limit"),
+        ] {
+            let (status, answer) = post(path, body).await?;
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            assert!(status == 400 && message.contains(why), "{why}: {status} {answer}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_tenant_has_traces_of_its_own() -> Result<()> {
     let shop = Shop::open(&[])?;
     shop.send(Some("team-a"), &order(1, now())).await?;
@@ -90,7 +127,7 @@ async fn each_tenant_has_traces_of_its_own() -> Result<()> {
     assert_eq!(ask(&shop, Some("team-a"), &path, &[]).await?.0, 200);
     assert_eq!(ask(&shop, None, &path, &[]).await?.0, 404);
     assert_eq!(ask(&shop, Some("team-a"), "/services", &[]).await?.2["services"][0], "payments");
-    assert_eq!(ask(&shop, None, "/services", &[]).await?.2, serde_json::json!({"services": []}));
+    assert_eq!(ask(&shop, None, "/services", &[]).await?.2, json!({"services": []}));
     assert_eq!(ask(&shop, Some("../x"), "/services", &[]).await?.0, 400);
     Ok(())
 }
