@@ -83,6 +83,7 @@ fn refusals() -> Vec<(String, Value, &'static str, &'static str)> {
         (format!("{V3}/GetTrace"), json!({}), invalid, "hexadecimal"),
         (format!("{V3}/FindTraces"), json!({"query": {}}), invalid, "start_time_min and start_time_max are required"),
         (format!("{V3}/FindTraces"), searching(json!({"filter": "AAAA"})), invalid, "filter is not offered"),
+        (format!("{V3}/FindTraces"), searching(json!({"pagination": "AAAA"})), invalid, "pagination is not offered"),
         (format!("{V3}/GetDependencies"), json!({}), invalid, "start_time and end_time are required"),
         (
             format!("{V3}/GetDependencies"),

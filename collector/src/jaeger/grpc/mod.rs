@@ -96,6 +96,14 @@ impl Asked {
     }
 }
 
+/// Refuses what would be another search without it.
+fn none_of(fields: &[(&str, &Bytes)]) -> Result<(), Refused> {
+    match fields.iter().find(|(_, said)| !said.is_empty()) {
+        Some((name, _)) => Err(Refused::invalid(format!("{name} is not offered here, as Capabilities says"))),
+        None => Ok(()),
+    }
+}
+
 /// None: no time is said. Clients written in Go say the year 1 then.
 fn time_ns(time: Option<Timestamp>) -> Option<i64> {
     let ns = time.map(|Timestamp { seconds, nanos }| i128::from(seconds) * 1_000_000_000 + i128::from(nanos))?;

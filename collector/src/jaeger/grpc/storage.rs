@@ -19,7 +19,7 @@ use clew_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Answers, Asked, Traces, otlp, reply, tenant, time_ns,
+    Answers, Asked, Traces, none_of, otlp, reply, tenant, time_ns,
     v2::{said, trace_id},
 };
 use crate::{
@@ -34,11 +34,7 @@ use crate::{
 
 fn search(jaeger: &Jaeger, query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
     let query = query.ok_or_else(|| Refused::invalid("query is required"))?;
-    for (name, said) in [("filter", &query.filter), ("pagination", &query.pagination)] {
-        if !said.is_empty() {
-            return Err(Refused::invalid(format!("{name} is not offered here, as Capabilities says")));
-        }
-    }
+    none_of(&[("filter", &query.filter), ("pagination", &query.pagination)])?;
     let asked = Asked {
         service: query.service_name,
         operation: query.operation_name,

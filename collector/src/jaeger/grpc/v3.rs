@@ -13,7 +13,7 @@ use clew_proto::{
 use clew_query::exec::Range;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Asked, Traces, otlp, reply, tenant, time_ns, v2::said};
+use super::{Answers, Asked, Traces, none_of, otlp, reply, tenant, time_ns, v2::said};
 use crate::{
     jaeger::{Jaeger, refused::Refused, search::Search, summary},
     lookup::Trace,
@@ -21,9 +21,7 @@ use crate::{
 
 fn search(query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
     let query = query.ok_or_else(|| Refused::invalid("query is required"))?;
-    if !query.filter.is_empty() {
-        return Err(Refused::invalid("filter is not offered here, as Capabilities says: use the other fields"));
-    }
+    none_of(&[("filter", &query.filter), ("pagination", &query.pagination)])?;
     let (Some(start), Some(end)) = (time_ns(query.start_time_min), time_ns(query.start_time_max)) else {
         return Err(Refused::invalid("start_time_min and start_time_max are required"));
     };
@@ -44,7 +42,7 @@ fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>,
         return Ok(Vec::new());
     }
     let summary = summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id))?;
-    Ok(vec![FindTraceSummariesResponse { summaries: vec![summary] }])
+    Ok(vec![FindTraceSummariesResponse { summaries: vec![summary], next_page_token: String::new() }])
 }
 
 #[tonic::async_trait]
