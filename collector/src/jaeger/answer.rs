@@ -41,18 +41,34 @@ impl<T> Answer<Vec<T>> {
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        // Jaeger says so too when a trace of several cannot be had.
-        let missing = self.missing.iter().map(|msg| Error { code: StatusCode::PARTIAL_CONTENT.as_u16(), msg });
-        let errors = (!self.missing.is_empty()).then(|| missing.collect());
+        let errors = partial(&self.missing);
         let envelope = Envelope { data: Some(&self.data), total: self.total, limit: 0, offset: 0, errors };
         body(StatusCode::OK, &envelope)
     }
 }
 
+/// Jaeger says so too when a trace of several cannot be had.
+fn partial(missing: &[String]) -> Option<Vec<Error<'_>>> {
+    let missing = missing.iter().map(|msg| Error { code: StatusCode::PARTIAL_CONTENT.as_u16(), msg });
+    Some(missing.collect()).filter(|errors: &Vec<_>| !errors.is_empty())
+}
+
+/// Data that is JSON already.
+pub fn of_json(data: &[String], missing: &[String]) -> Response {
+    let (total, data) = (data.len(), data.join(","));
+    let errors = serde_json::json!(partial(missing));
+    json(format!("{{\"data\":[{data}],\"total\":{total},\"limit\":0,\"offset\":0,\"errors\":{errors}}}"))
+}
+
+/// A body that is JSON.
+pub fn json(body: impl IntoResponse) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
 /// JSON with a status.
 pub fn body<T: Serialize>(status: StatusCode, value: &T) -> Response {
     match serde_json::to_vec(value) {
-        Ok(json) => (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response(),
+        Ok(body) => (status, json(body)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -1,20 +1,23 @@
 //! Traces over the older HTTP API: those that a search finds, and those with certain ids.
 
-use axum::extract::{Path, Query, State};
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
 use clew_common::ids::{Tenant, TraceId};
 use clew_query::exec::Range;
 use http::HeaderMap;
 
 use super::{
     Jaeger,
-    answer::Answer,
+    answer::{self, Answer},
     condition::Wanted,
-    json::Trace,
-    model,
+    json, model,
     params::Params,
     refused::Refused,
-    search::{DEFAULT_TRACES, Ids, MAX_TRACES, Search},
+    search::{DEFAULT_TRACES, Ids, MAX_TRACES, Read, Search},
 };
+use crate::lookup;
 
 /// Ids that may be asked for together.
 const MAX_IDS: usize = 100;
@@ -24,7 +27,7 @@ pub async fn traces(
     State(jaeger): State<Jaeger>,
     Query(params): Query<Params>,
     headers: HeaderMap,
-) -> Result<Answer<Vec<Trace>>, Refused> {
+) -> Result<Response, Refused> {
     let tenant = Tenant::from_headers(&headers)?;
     let ids: Vec<&str> = params.all("traceID").collect();
     let ids = if ids.is_empty() {
@@ -41,7 +44,8 @@ pub async fn traces(
         }
         Ids { ids: ids.into_iter().map(str::parse).collect::<Result<_, _>>()?, missing: Vec::new() }
     };
-    read(&jaeger, &tenant, ids).await
+    let Read { answers, missing } = jaeger.read_all(&tenant, ids, made).await?;
+    Ok(answer::of_json(&answers, &missing))
 }
 
 /// `/api/traces/{id}`
@@ -49,13 +53,13 @@ pub async fn trace(
     State(jaeger): State<Jaeger>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Answer<Vec<Trace>>, Refused> {
+) -> Result<Response, Refused> {
     let ids = Ids { ids: vec![id.parse()?], missing: Vec::new() };
-    let answer = read(&jaeger, &Tenant::from_headers(&headers)?, ids).await?;
-    if answer.data.is_empty() && answer.missing.is_empty() {
+    let Read { answers, missing } = jaeger.read_all(&Tenant::from_headers(&headers)?, ids, made).await?;
+    if answers.is_empty() && missing.is_empty() {
         return Err(Refused::Unknown);
     }
-    Ok(answer)
+    Ok(answer::of_json(&answers, &missing))
 }
 
 /// What is said to who wants to archive a trace.
@@ -68,20 +72,10 @@ pub async fn archive(Path(id): Path<String>) -> Result<Answer<()>, Refused> {
     Err(Refused::Unsupported(NO_ARCHIVE))
 }
 
-async fn read(jaeger: &Jaeger, tenant: &Tenant, ids: Ids) -> Result<Answer<Vec<Trace>>, Refused> {
-    let mut read = jaeger.read_all(tenant, ids).await?;
-    // The conversion takes a processor for as long as there are spans.
-    let made = jaeger.queries.world.work.run(move || {
-        let mut data = Vec::with_capacity(read.traces.len());
-        for (id, trace) in read.traces {
-            match model::of_otlp(&trace.spans) {
-                Some(trace) => data.push(Trace { id: id.to_string(), trace }),
-                None => read.missing.push(Refused::Damaged(id).to_string()),
-            }
-        }
-        Answer::of(data, read.missing)
-    });
-    Ok(made.await)
+/// A trace in the JSON of Jaeger's UI.
+fn made(id: TraceId, trace: lookup::Trace) -> Result<String, Refused> {
+    let trace = model::of_otlp(&trace.spans).ok_or(Refused::Damaged(id))?;
+    json::written(&id.to_string(), &trace).map_err(|_| Refused::Damaged(id))
 }
 
 /// From microseconds; the last two days when nothing is said.

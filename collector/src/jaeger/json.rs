@@ -2,25 +2,28 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clew_proto::jaeger::api_v2::{self, ValueType};
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer};
 
 /// A trace, with its id.
-#[derive(Debug)]
-pub struct Trace {
-    pub id: String,
-    pub trace: api_v2::Trace,
+///
+/// # Errors
+/// When it cannot be written.
+pub fn written(id: &str, trace: &api_v2::Trace) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Trace {
+        trace_id: id,
+        spans: trace.spans.iter().map(span).collect(),
+        processes: Processes(&trace.process_map),
+        warnings: some(&trace.warnings),
+    })
 }
 
-impl Serialize for Trace {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { id, trace } = self;
-        let mut map = to.serialize_map(Some(4))?;
-        map.serialize_entry("traceID", id)?;
-        map.serialize_entry("spans", &trace.spans.iter().map(span).collect::<Vec<_>>())?;
-        map.serialize_entry("processes", &Processes(&trace.process_map))?;
-        map.serialize_entry("warnings", &some(&trace.warnings))?;
-        map.end()
-    }
+#[derive(Serialize)]
+struct Trace<'a> {
+    #[serde(rename = "traceID")]
+    trace_id: &'a str,
+    spans: Vec<Span<'a>>,
+    processes: Processes<'a>,
+    warnings: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]

@@ -35,13 +35,26 @@ pub struct Ids {
     pub missing: Vec<String>,
 }
 
-/// Traces that were read, in order. Those that are not known are left out.
-#[derive(Debug, Default)]
-pub struct Read {
-    pub traces: Vec<(TraceId, lookup::Trace)>,
+/// What was made of a trace.
+pub struct Made<T> {
+    /// None: no span of it was found.
+    pub answer: Option<T>,
+    /// What its spans take as OTLP.
+    pub bytes: usize,
+    /// Why spans may be missing; empty when none are.
+    pub missing: Vec<String>,
+}
+
+/// What was made of several traces, in order. Those that are not known are left out.
+#[derive(Debug)]
+pub struct Read<T> {
+    pub answers: Vec<T>,
     /// Why some of them, or spans of them, may be missing; empty when none are.
     pub missing: Vec<String>,
 }
+
+/// Makes an answer of a trace that has spans. It takes a processor for as long as there are spans.
+pub type Make<T> = fn(TraceId, lookup::Trace) -> Result<T, Refused>;
 
 impl Search {
     /// Checks what is looked for. `limit` 0 is what is usual.
@@ -95,39 +108,47 @@ impl Jaeger {
         Ok(Ids { ids, missing: found.missing })
     }
 
-    /// Reads traces one after the other, a few ahead. Those of which nothing is known are left out.
-    pub fn read(
+    /// Reads traces and makes answers of them, in order, a few at a time. Those of which nothing is known are left out.
+    pub fn read<T: Send + 'static>(
         &self,
         tenant: &Tenant,
         ids: Vec<TraceId>,
-    ) -> impl Stream<Item = Result<(TraceId, lookup::Trace), Refused>> + Send + use<> {
-        let (lookup, tenant) = (self.lookup.clone(), tenant.clone());
+        make: Make<T>,
+    ) -> impl Stream<Item = Result<Made<T>, Refused>> + Send + use<T> {
+        let (lookup, tenant, work) = (self.lookup.clone(), tenant.clone(), self.queries.world.work);
         let one = move |id: TraceId| {
             let (lookup, tenant) = (lookup.clone(), tenant.clone());
-            async move { Ok((id, lookup.trace(&tenant, id).await?)) }
+            async move {
+                let trace = lookup.trace(&tenant, id).await?;
+                let (bytes, missing) = (trace.spans.len(), trace.partial_reasons.clone());
+                let answer = if bytes == 0 { None } else { Some(work.run(move || make(id, trace)).await?) };
+                Ok(Made { answer, bytes, missing })
+            }
         };
-        let known =
-            |(_, trace): &(TraceId, lookup::Trace)| !trace.spans.is_empty() || !trace.partial_reasons.is_empty();
-        stream::iter(ids).map(one).buffered(AT_ONCE).try_filter(move |found| std::future::ready(known(found)))
+        let known = |made: &Made<T>| made.answer.is_some() || !made.missing.is_empty();
+        stream::iter(ids).map(one).buffered(AT_ONCE).try_filter(move |made| std::future::ready(known(made)))
     }
 
-    /// Reads traces for an answer that is made in one piece.
+    /// The same for an answer that is made in one piece.
     ///
     /// # Errors
     /// When they are too large for that, or there is no answer.
-    pub async fn read_all(&self, tenant: &Tenant, Ids { ids, missing }: Ids) -> Result<Read, Refused> {
-        let mut traces = std::pin::pin!(self.read(tenant, ids));
-        let mut read = Read { traces: Vec::new(), missing };
+    pub async fn read_all<T: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        Ids { ids, missing }: Ids,
+        make: Make<T>,
+    ) -> Result<Read<T>, Refused> {
+        let mut traces = std::pin::pin!(self.read(tenant, ids, make));
+        let mut read = Read { answers: Vec::new(), missing };
         let mut bytes = 0;
-        while let Some((id, mut trace)) = traces.try_next().await? {
-            bytes += trace.spans.len();
+        while let Some(mut made) = traces.try_next().await? {
+            bytes += made.bytes;
             if bytes > MAX_ANSWER_BYTES {
                 return Err(Refused::TooLarge { limit: MAX_ANSWER_BYTES });
             }
-            read.missing.append(&mut trace.partial_reasons);
-            if !trace.spans.is_empty() {
-                read.traces.push((id, trace));
-            }
+            read.missing.append(&mut made.missing);
+            read.answers.extend(made.answer);
         }
         Ok(read)
     }

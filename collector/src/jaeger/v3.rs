@@ -7,11 +7,11 @@ use axum::{
 };
 use bytes::Bytes;
 use clew_common::{
-    ids::Tenant,
+    ids::{Tenant, TraceId},
     otlp::json::{self, Ids as IdForm},
 };
 use clew_proto::jaeger::api_v3::TraceSummary;
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     search::{Ids, Read, Search},
     summary,
 };
-use crate::queries::partial;
+use crate::{lookup, queries::partial};
 
 /// A question that is not answered, in this API's form.
 pub struct NoAnswer(Refused);
@@ -110,18 +110,9 @@ pub async fn summaries(
 ) -> Result<Response, NoAnswer> {
     let tenant = Tenant::from_headers(&headers)?;
     let ids = jaeger.find(&tenant, search(&params)?).await?;
-    let mut read = jaeger.read_all(&tenant, ids).await?;
-    let made = jaeger.queries.world.work.run(move || {
-        let mut summaries = Vec::with_capacity(read.traces.len());
-        for (id, trace) in read.traces {
-            match summary::of_otlp(id, &trace.spans) {
-                Some(summary) => summaries.push(numbers(&summary)),
-                None => read.missing.push(Refused::Damaged(id).to_string()),
-            }
-        }
-        whole(&json!({"summaries": summaries}), &read.missing)
-    });
-    Ok(made.await)
+    let make = |id, trace: lookup::Trace| summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id));
+    let Read { answers, missing } = jaeger.read_all(&tenant, ids, make).await?;
+    Ok(whole(&json!({"summaries": answers.iter().map(numbers).collect::<Vec<_>>()}), &missing))
 }
 
 /// The same with a body.
@@ -205,21 +196,22 @@ fn search(params: &Params) -> Result<Search, Refused> {
 
 /// All spans of some traces, as OTLP JSON.
 async fn resource_spans(jaeger: &Jaeger, tenant: &Tenant, ids: Ids) -> Result<Response, Refused> {
-    let Read { traces, missing } = jaeger.read_all(tenant, ids).await?;
-    if traces.is_empty() {
+    let Read { answers, missing } = jaeger.read_all(tenant, ids, items).await?;
+    if answers.is_empty() {
         return Err(if missing.is_empty() { Refused::Unknown } else { Refused::Unreadable(missing.join("; ")) });
     }
-    let made = jaeger.queries.world.work.run(move || {
-        // TracesData one after the other are one.
-        let spans = traces.iter().map(|(_, trace)| &trace.spans[..]).collect::<Vec<_>>().concat();
-        let mut body = "{\"result\":{\"resourceSpans\":".to_owned();
-        json::write_resource_spans_array(&mut body, &spans, IdForm::Hex);
-        body.push_str("}}");
-        let mut response = ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response();
-        partial::mark(response.headers_mut(), &missing);
-        response
-    });
-    Ok(made.await)
+    let mut response = answer::json(format!("{{\"result\":{{\"resourceSpans\":[{}]}}}}", answers.join(",")));
+    partial::mark(response.headers_mut(), &missing);
+    Ok(response)
+}
+
+/// The items of an array of ResourceSpans.
+fn items(_: TraceId, trace: lookup::Trace) -> Result<String, Refused> {
+    let mut array = String::with_capacity(trace.spans.len() * 5 / 2);
+    json::write_resource_spans_array(&mut array, &trace.spans, IdForm::Hex);
+    array.pop();
+    array.remove(0);
+    Ok(array)
 }
 
 /// A summary in protobuf's JSON.

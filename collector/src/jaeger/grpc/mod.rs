@@ -7,10 +7,7 @@ mod v2;
 mod v3;
 
 use bytes::Bytes;
-use clew_common::{
-    ids::{Tenant, TraceId},
-    log::Work,
-};
+use clew_common::ids::{Tenant, TraceId};
 use clew_proto::{
     jaeger::{
         api_v2, api_v3,
@@ -30,7 +27,7 @@ use super::{
     Jaeger,
     condition::Wanted,
     refused::Refused,
-    search::{Ids, Search},
+    search::{Ids, Made, Make, Search},
 };
 use crate::{
     lookup::Trace,
@@ -121,48 +118,50 @@ fn duration_ns(name: &str, duration: Option<Duration>) -> Result<Option<u64>, Re
     }
 }
 
-/// Traces that are about to be streamed. The first of them has been read: what may be missing is said before a stream's messages.
-struct Traces {
-    first: Option<(TraceId, Trace)>,
-    rest: BoxStream<'static, Result<(TraceId, Trace), Refused>>,
+/// Traces that are about to be streamed, each as messages. The first of them has been read: what may be missing is said before a
+/// stream's messages.
+struct Traces<M> {
+    first: Option<Made<Vec<M>>>,
+    rest: BoxStream<'static, Result<Made<Vec<M>>, Refused>>,
     missing: Vec<String>,
-    work: Work,
 }
 
-impl Traces {
-    async fn open(jaeger: &Jaeger, tenant: &Tenant, Ids { ids, mut missing }: Ids) -> Result<Self, Refused> {
-        let mut rest = jaeger.read(tenant, ids).boxed();
+impl<M: Send + 'static> Traces<M> {
+    async fn open(
+        jaeger: &Jaeger,
+        tenant: &Tenant,
+        Ids { ids, mut missing }: Ids,
+        cut: Make<Vec<M>>,
+    ) -> Result<Self, Refused> {
+        let mut rest = jaeger.read(tenant, ids, cut).boxed();
         let first = rest.try_next().await?;
-        missing.extend(first.iter().flat_map(|(_, trace)| trace.partial_reasons.clone()));
-        Ok(Self { first, rest, missing, work: jaeger.queries.world.work })
+        missing.extend(first.iter().flat_map(|made| made.missing.clone()));
+        Ok(Self { first, rest, missing })
     }
 
     /// One trace, of which something has to be known.
-    async fn open_one(jaeger: &Jaeger, tenant: &Tenant, id: TraceId) -> Result<Self, Refused> {
-        let traces = Self::open(jaeger, tenant, Ids { ids: vec![id], missing: Vec::new() }).await?;
+    async fn open_one(jaeger: &Jaeger, tenant: &Tenant, id: TraceId, cut: Make<Vec<M>>) -> Result<Self, Refused> {
+        let traces = Self::open(jaeger, tenant, Ids { ids: vec![id], missing: Vec::new() }, cut).await?;
         match &traces.first {
             None => Err(Refused::Unknown),
-            Some((_, trace)) if trace.spans.is_empty() => Err(Refused::Unreadable(traces.missing.join("; "))),
+            Some(Made { answer: None, .. }) => Err(Refused::Unreadable(traces.missing.join("; "))),
             Some(_) => Ok(traces),
         }
     }
 
-    /// Streams what `cut` makes of each of them.
-    fn stream<M: Send + 'static>(self, cut: fn(TraceId, Trace) -> Result<Vec<M>, Refused>) -> Response<Answers<M>> {
-        let Self { first, rest, missing, work } = self;
+    fn stream(self) -> Response<Answers<M>> {
+        let Self { first, rest, missing } = self;
         let messages = stream::iter(first.map(Ok))
             .chain(rest)
-            .and_then(move |(id, trace)| work.run(move || cut(id, trace)))
-            .map_ok(|messages| stream::iter(messages.into_iter().map(Ok::<M, Refused>)))
+            .map_ok(|made| stream::iter(made.answer.into_iter().flatten().map(Ok::<M, Refused>)))
             .try_flatten()
             .map_err(Status::from);
         reply(messages.boxed(), &missing)
     }
 }
 
-/// A trace as OTLP, in messages that are not empty.
+/// A trace as OTLP.
 fn otlp(_: TraceId, trace: Trace) -> Result<Vec<TracesData>, Refused> {
     let parts = parts::cut(parts::pieces(&trace.spans), Bytes::len);
-    let messages = parts.into_iter().filter(|part| !part.is_empty());
-    Ok(messages.map(|resource_spans| TracesData { resource_spans }).collect())
+    Ok(parts.into_iter().map(|resource_spans| TracesData { resource_spans }).collect())
 }

@@ -63,9 +63,6 @@ fn tag(KeyValue { key, value }: KeyValue) -> Result<(String, String), Refused> {
 }
 
 fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>, Refused> {
-    if trace.spans.is_empty() {
-        return Ok(Vec::new());
-    }
     let summary = summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id))?;
     let services = summary.services.into_iter().map(|service| ServiceSummary {
         name: service.name,
@@ -99,7 +96,7 @@ impl TraceReader for Jaeger {
             return Err(Refused::invalid(format!("{ids} traces are asked for; expected {MAX_TRACES} at most")).into());
         }
         let ids = asked.iter().map(|params| trace_id(&params.trace_id)).collect::<Result<_, _>>()?;
-        Ok(Traces::open(self, &tenant, Ids { ids, missing: Vec::new() }).await?.stream(otlp))
+        Ok(Traces::open(self, &tenant, Ids { ids, missing: Vec::new() }, otlp).await?.stream())
     }
 
     async fn find_traces(
@@ -108,7 +105,7 @@ impl TraceReader for Jaeger {
     ) -> Result<Response<Self::FindTracesStream>, Status> {
         let tenant = tenant(&request)?;
         let ids = self.find(&tenant, search(self, request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids).await?.stream(otlp))
+        Ok(Traces::open(self, &tenant, ids, otlp).await?.stream())
     }
 
     async fn find_trace_i_ds(
@@ -128,7 +125,7 @@ impl TraceReader for Jaeger {
     ) -> Result<Response<Self::FindTraceSummariesStream>, Status> {
         let tenant = tenant(&request)?;
         let ids = self.find(&tenant, search(self, request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids).await?.stream(summary))
+        Ok(Traces::open(self, &tenant, ids, summary).await?.stream())
     }
 
     async fn get_services(

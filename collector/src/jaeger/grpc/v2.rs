@@ -35,7 +35,7 @@ fn chunks(id: TraceId, trace: Trace) -> Result<Vec<SpansResponseChunk>, Refused>
     if let Some(first) = spans.first_mut() {
         first.warnings.extend(trace.partial_reasons);
     }
-    let chunks = parts::cut(spans, Span::encoded_len).into_iter().filter(|spans| !spans.is_empty());
+    let chunks = parts::cut(spans, Span::encoded_len).into_iter();
     Ok(chunks.map(|spans| SpansResponseChunk { spans }).collect())
 }
 
@@ -46,7 +46,7 @@ impl QueryService for Jaeger {
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Self::GetTraceStream>, Status> {
         let (tenant, id) = (tenant(&request)?, trace_id(&request.get_ref().trace_id)?);
-        Ok(Traces::open_one(self, &tenant, id).await?.stream(chunks))
+        Ok(Traces::open_one(self, &tenant, id, chunks).await?.stream())
     }
 
     async fn archive_trace(
@@ -74,7 +74,7 @@ impl QueryService for Jaeger {
             depth: query.search_depth,
         };
         let ids = self.find(&tenant, asked.search()?).await?;
-        Ok(Traces::open(self, &tenant, ids).await?.stream(chunks))
+        Ok(Traces::open(self, &tenant, ids, chunks).await?.stream())
     }
 
     async fn get_services(

@@ -38,9 +38,6 @@ fn search(query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
 }
 
 fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>, Refused> {
-    if trace.spans.is_empty() {
-        return Ok(Vec::new());
-    }
     let summary = summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id))?;
     Ok(vec![FindTraceSummariesResponse { summaries: vec![summary], next_page_token: String::new() }])
 }
@@ -53,7 +50,7 @@ impl QueryService for Jaeger {
 
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Result<Response<Self::GetTraceStream>, Status> {
         let (tenant, id) = (tenant(&request)?, request.get_ref().trace_id.parse().map_err(Refused::from)?);
-        Ok(Traces::open_one(self, &tenant, id).await?.stream(otlp))
+        Ok(Traces::open_one(self, &tenant, id, otlp).await?.stream())
     }
 
     async fn find_traces(
@@ -62,7 +59,7 @@ impl QueryService for Jaeger {
     ) -> Result<Response<Self::FindTracesStream>, Status> {
         let tenant = tenant(&request)?;
         let ids = self.find(&tenant, search(request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids).await?.stream(otlp))
+        Ok(Traces::open(self, &tenant, ids, otlp).await?.stream())
     }
 
     async fn find_trace_summaries(
@@ -71,7 +68,7 @@ impl QueryService for Jaeger {
     ) -> Result<Response<Self::FindTraceSummariesStream>, Status> {
         let tenant = tenant(&request)?;
         let ids = self.find(&tenant, search(request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids).await?.stream(summary))
+        Ok(Traces::open(self, &tenant, ids, summary).await?.stream())
     }
 
     async fn get_services(
