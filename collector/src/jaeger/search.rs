@@ -1,7 +1,7 @@
 //! A search, whichever of Jaeger's APIs it came by, and the traces that it finds.
 
 use clew_common::ids::{Tenant, TraceId};
-use clew_query::exec::{Range, SearchOptions};
+use clew_query::exec::{Range, SearchOptions, Searched};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::{Jaeger, condition::Wanted, refused::Refused};
@@ -101,11 +101,18 @@ impl Jaeger {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn find(&self, tenant: &Tenant, search: Search) -> Result<Ids, Refused> {
+    pub async fn search(&self, tenant: &Tenant, search: Search) -> Result<Searched, Refused> {
         let options = SearchOptions { range: search.range, limit: search.limit, spans: 1 };
-        let found = self.queries.search(tenant, search.wanted.traceql(), options).await?.answer;
-        let ids = found.traces.iter().filter_map(|trace| TraceId::new(trace.trace_id)).collect();
-        Ok(Ids { ids, missing: found.missing })
+        Ok(self.queries.search(tenant, search.wanted.traceql(), options).await?.answer)
+    }
+
+    /// The same, of which the ids are wanted.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn find(&self, tenant: &Tenant, search: Search) -> Result<Ids, Refused> {
+        let Searched { traces, missing, .. } = self.search(tenant, search).await?;
+        Ok(Ids { ids: traces.iter().filter_map(|trace| TraceId::new(trace.trace_id)).collect(), missing })
     }
 
     /// Reads traces and makes answers of them, in order, a few at a time. Those of which nothing is known are left out.

@@ -11,6 +11,7 @@ use clew_common::{
     otlp::json::{self, Ids as IdForm},
 };
 use clew_proto::jaeger::api_v3::TraceSummary;
+use clew_query::exec::{Range, Searched};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -109,10 +110,9 @@ pub async fn summaries(
     headers: HeaderMap,
 ) -> Result<Response, NoAnswer> {
     let tenant = Tenant::from_headers(&headers)?;
-    let ids = jaeger.find(&tenant, search(&params)?).await?;
-    let make = |id, trace: lookup::Trace| summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id));
-    let Read { answers, missing } = jaeger.read_all(&tenant, ids, make).await?;
-    Ok(whole(&json!({"summaries": answers.iter().map(numbers).collect::<Vec<_>>()}), &missing))
+    let Searched { traces, missing, .. } = jaeger.search(&tenant, search(&params)?).await?;
+    let summaries: Vec<Value> = traces.into_iter().map(|found| numbers(&summary::of(found))).collect();
+    Ok(whole(&json!({"summaries": summaries}), &missing))
 }
 
 /// The same with a body.
@@ -190,7 +190,7 @@ fn search(params: &Params) -> Result<Search, Refused> {
         max_ns: duration("query.durationMax", "query.duration_max")?,
         tags,
     };
-    let range = clew_query::exec::Range { start, end };
+    let range = Range { start, end };
     Search::new(wanted, range, i64::try_from(depth).unwrap_or(i64::MAX))
 }
 

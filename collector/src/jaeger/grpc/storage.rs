@@ -16,6 +16,9 @@ use clew_proto::{
     },
     opentelemetry::proto::trace::v1::TracesData,
 };
+use clew_query::exec::{Found, Searched};
+use futures_util::{StreamExt, stream};
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -29,7 +32,7 @@ use crate::{
         search::{Ids, MAX_TRACES, Search},
         summary,
     },
-    lookup::Trace,
+    queries::parts,
 };
 
 fn search(jaeger: &Jaeger, query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
@@ -62,15 +65,16 @@ fn tag(KeyValue { key, value }: KeyValue) -> Result<(String, String), Refused> {
     Ok((key, text))
 }
 
-fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>, Refused> {
-    let summary = summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id))?;
+fn summary(found: Found) -> TraceSummary {
+    let trace_id = found.trace_id.to_vec().into();
+    let summary = summary::of(found);
     let services = summary.services.into_iter().map(|service| ServiceSummary {
         name: service.name,
         span_count: service.span_count,
         error_span_count: service.error_span_count,
     });
-    let summary = TraceSummary {
-        trace_id: id.as_bytes().to_vec().into(),
+    TraceSummary {
+        trace_id,
         root_service_name: summary.root_service_name,
         root_operation_name: summary.root_operation_name,
         min_start_time_unix_nano: summary.min_start_time_unix_nano,
@@ -79,8 +83,7 @@ fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>,
         error_span_count: summary.error_span_count,
         orphan_span_count: summary.orphan_span_count,
         services: services.collect(),
-    };
-    Ok(vec![FindTraceSummariesResponse { summaries: vec![summary], next_page_token: String::new() }])
+    }
 }
 
 #[tonic::async_trait]
@@ -124,8 +127,11 @@ impl TraceReader for Jaeger {
         request: Request<FindTraceSummariesRequest>,
     ) -> Result<Response<Self::FindTraceSummariesStream>, Status> {
         let tenant = tenant(&request)?;
-        let ids = self.find(&tenant, search(self, request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids, summary).await?.stream())
+        let search = search(self, request.into_inner().query)?;
+        let Searched { traces, missing, .. } = self.search(&tenant, search).await?;
+        let parts = parts::cut(traces.into_iter().map(summary), TraceSummary::encoded_len);
+        let message = |summaries| Ok(FindTraceSummariesResponse { summaries, next_page_token: String::new() });
+        Ok(reply(stream::iter(parts.into_iter().filter(|part| !part.is_empty()).map(message)).boxed(), &missing))
     }
 
     async fn get_services(

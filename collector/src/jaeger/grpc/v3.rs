@@ -1,22 +1,23 @@
 //! jaeger.api_v3: spans as OTLP.
 
-use clew_common::ids::TraceId;
 use clew_proto::{
     jaeger::api_v3::{
         DependenciesResponse, Dependency, FindTraceSummariesRequest, FindTraceSummariesResponse, FindTracesRequest,
         GetCapabilitiesRequest, GetCapabilitiesResponse, GetDependenciesRequest, GetOperationsRequest,
         GetOperationsResponse, GetServicesRequest, GetServicesResponse, GetTraceRequest, Operation, SearchCapabilities,
-        TraceQueryParameters, capabilities_server::Capabilities, query_service_server::QueryService,
+        TraceQueryParameters, TraceSummary, capabilities_server::Capabilities, query_service_server::QueryService,
     },
     opentelemetry::proto::trace::v1::TracesData,
 };
-use clew_query::exec::Range;
+use clew_query::exec::{Range, Searched};
+use futures_util::{StreamExt, stream};
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{Answers, Asked, Traces, none_of, otlp, reply, tenant, time_ns, v2::said};
 use crate::{
     jaeger::{Jaeger, refused::Refused, search::Search, summary},
-    lookup::Trace,
+    queries::parts,
 };
 
 fn search(query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
@@ -35,11 +36,6 @@ fn search(query: Option<TraceQueryParameters>) -> Result<Search, Refused> {
         depth: query.search_depth,
     };
     asked.search()
-}
-
-fn summary(id: TraceId, trace: Trace) -> Result<Vec<FindTraceSummariesResponse>, Refused> {
-    let summary = summary::of_otlp(id, &trace.spans).ok_or(Refused::Damaged(id))?;
-    Ok(vec![FindTraceSummariesResponse { summaries: vec![summary], next_page_token: String::new() }])
 }
 
 #[tonic::async_trait]
@@ -67,8 +63,10 @@ impl QueryService for Jaeger {
         request: Request<FindTraceSummariesRequest>,
     ) -> Result<Response<Self::FindTraceSummariesStream>, Status> {
         let tenant = tenant(&request)?;
-        let ids = self.find(&tenant, search(request.into_inner().query)?).await?;
-        Ok(Traces::open(self, &tenant, ids, summary).await?.stream())
+        let Searched { traces, missing, .. } = self.search(&tenant, search(request.into_inner().query)?).await?;
+        let parts = parts::cut(traces.into_iter().map(summary::of), TraceSummary::encoded_len);
+        let message = |summaries| Ok(FindTraceSummariesResponse { summaries, next_page_token: String::new() });
+        Ok(reply(stream::iter(parts.into_iter().filter(|part| !part.is_empty()).map(message)).boxed(), &missing))
     }
 
     async fn get_services(
