@@ -14,7 +14,7 @@ collector=127.0.0.1:24327 agent=127.0.0.1:24317 agent_http=127.0.0.1:24318 agent
 start() {
   rm -rf "$dir/data"
   "$bin/clew-collector" --data "$dir/data/collector" --grpc $collector --http 127.0.0.1:24328 --web 127.0.0.1:24386 \
-    --tempo 127.0.0.1:24320 --admin 127.0.0.1:24329 --log warn & pids+=($!)
+    --tempo 127.0.0.1:24320 --jaeger 127.0.0.1:24385 --admin 127.0.0.1:24329 --log warn & pids+=($!)
   until curl -sf http://127.0.0.1:24329/ready >/dev/null; do sleep 0.1; done
   "$bin/clew-agent" --data "$dir/data/agent" --grpc $agent --http $agent_http --admin $agent_admin \
     --collector http://$collector --log warn & pids+=($!)

@@ -1,7 +1,7 @@
 //! The collector: persists the spans of agents and answers every question about traces.
 //!
 //! Data flows: ports -> `intake` (agents) or `otlp` (plain senders) -> `clew_storage`. Questions come by `query` (gRPC) or
-//! `tempo` (HTTP and gRPC) or `jaeger` (HTTP): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
+//! `tempo` or `jaeger` (HTTP and gRPC): those about one trace -> `lookup` -> `clew_storage` and, for what still waits there, `agents`;
 //! all others -> `queries` -> `clew_query`, or, in SQL (`sql`, HTTP and Arrow Flight SQL), -> `clew_sql`.
 
 mod agents;
@@ -33,7 +33,13 @@ use clew_common::{
     shutdown::{self, Drain},
     world::World,
 };
-use clew_proto::v1::{intake_server::IntakeServer, query_server::QueryServer};
+use clew_proto::{
+    tempopb::streaming_querier_server,
+    v1::{
+        intake_server::{self, IntakeServer},
+        query_server::{self, QueryServer},
+    },
+};
 use clew_query::exec::Cache;
 use clew_storage::{
     MaintainError, Opened, Storage, retention,
@@ -48,6 +54,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 
 use crate::{
     agents::Agents,
@@ -67,7 +74,7 @@ use crate::{
 pub const WORKERS: usize = 16;
 
 /// How many ports there are.
-const PORTS: usize = 5;
+const PORTS: usize = 6;
 
 /// Why a collector does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -275,25 +282,27 @@ impl Collector {
     }
 
     /// What the gRPC port serves.
-    pub fn grpc_router(&self) -> Router {
+    pub async fn grpc_router(&self) -> Router {
         // A batch may be as large as the record it lies in.
         let max_message = self.options.max_batch_bytes() + (16 << 20);
-        let (_reporter, health) = tonic_health::server::health_reporter();
-        let mut routes = Routes::new(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
+        let routes = jaeger::grpc::routes(&self.jaeger())
+            .add_service(IntakeServer::new(self.intake.clone()).max_decoding_message_size(max_message))
             .add_service(QueryServer::new(self.query.clone()))
             .add_service(tempo::service(self.tempo.clone()))
-            .add_service(sql::service(self.tempo.queries.clone()))
-            .add_service(health);
-        let descriptors = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(clew_proto::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
-        match (descriptors().build_v1(), descriptors().build_v1alpha()) {
-            (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no reflection"),
-        }
-        routes.into_axum_router().merge(grpc::router(self.receiver.clone()))
+            .add_service(sql::service(self.tempo.queries.clone()));
+        let own = [intake_server::SERVICE_NAME, query_server::SERVICE_NAME, streaming_querier_server::SERVICE_NAME];
+        let names = [&own[..], &[grpc::SERVICE_NAME], &jaeger::grpc::NAMES].concat();
+        told(routes, &names).await.into_axum_router().merge(grpc::router(self.receiver.clone()))
+    }
+
+    /// What Jaeger's gRPC port serves.
+    async fn jaeger_router(&self) -> Router {
+        told(jaeger::grpc::routes(&self.jaeger()), &jaeger::grpc::NAMES).await.into_axum_router()
+    }
+
+    fn jaeger(&self) -> Jaeger {
+        let Tempo { lookup, queries } = self.tempo.clone();
+        Jaeger { lookup, queries }
     }
 
     /// Serves on the ports of the options until `drain` begins, then finishes what was begun. `ready` is called once
@@ -303,14 +312,15 @@ impl Collector {
     /// When a port cannot be had or the WAL's disk fails.
     pub async fn run(self, drain: Drain, ready: impl FnOnce()) -> Result<(), Error> {
         let options = &self.options;
-        let [grpc_port, http_port, web, tempo_port, admin_port] =
-            listen([options.grpc, options.http, options.web, options.tempo, options.admin]).await?;
+        let [grpc_port, http_port, web, tempo_port, jaeger_port, admin_port] =
+            listen([options.grpc, options.http, options.web, options.tempo, options.jaeger, options.admin]).await?;
         let (unready, unready_seen) = watch::channel(None);
         let config = toml::to_string(&self.options).map_err(|error| Error::Options(error.to_string()))?;
         let limits = options.limits().within_descriptors(PORTS);
 
         let (admin_stopper, admin_drain) = shutdown::channel();
-        let grpc_router = self.grpc_router();
+        let (grpc_router, jaeger_router) = (self.grpc_router().await, self.jaeger_router().await);
+        let jaeger = jaeger::router(self.jaeger());
         let admin = admin::router(Admin { registry: Arc::new(self.registry), config, unready: unready_seen });
         let admin_server =
             tokio::spawn(server::serve(admin_port, admin, limits, self.metrics.server.clone(), admin_drain));
@@ -320,10 +330,9 @@ impl Collector {
         };
         serve(grpc_port, grpc_router);
         serve(http_port, http::router(self.receiver));
-        let Tempo { lookup, queries } = self.tempo.clone();
+        serve(jaeger_port, jaeger_router);
         let tempo = tempo::router(self.tempo.clone());
-        let sql = sql::router(queries.clone());
-        let jaeger = jaeger::router(Jaeger { lookup, queries });
+        let sql = sql::router(self.tempo.queries.clone());
         serve(web, tempo::streaming(self.tempo).nest("/tempo", tempo.clone()).merge(jaeger).merge(sql));
         serve(tempo_port, tempo);
         ready();
@@ -351,6 +360,29 @@ impl Collector {
         admin_stopper.hurry();
         let _ = admin_server.await;
         result
+    }
+}
+
+/// Services with those that tell of them: health and reflection.
+async fn told(routes: Routes, names: &[&str]) -> Routes {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for name in names {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let descriptors = || {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(clew_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let routes = routes.add_service(health);
+    match (descriptors().build_v1(), descriptors().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "no reflection");
+            routes
+        }
     }
 }
 

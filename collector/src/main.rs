@@ -12,8 +12,8 @@ use clew_common::{config, errors, shutdown, telemetry, world::World};
 /// Persists the spans of agents and answers every question about traces.
 ///
 /// Nothing must be configured: it takes agents, OTLP and queries on 127.0.0.1:4327 (gRPC), OTLP on :4328 (HTTP), serves
-/// Tempo's API on :3200 and under /tempo on :16686, and keeps its data in clew-data/collector. Each setting can be given
-/// in a TOML file, in the environment or as a flag; the later one of these wins.
+/// Tempo's API on :3200 and under /tempo on :16686, Jaeger's on :16686 (HTTP) and :16685 (gRPC), and keeps its data in
+/// clew-data/collector. Each setting can be given in a TOML file, in the environment or as a flag; the later one of these wins.
 #[derive(Parser)]
 #[command(name = "clew-collector", version, after_help = EXAMPLES)]
 struct Cli {
@@ -65,7 +65,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         let _telemetry = telemetry::start("clew-collector", &options.telemetry)?;
         let (stopper, drain) = shutdown::channel();
         tokio::spawn(stopper.on_signals(Duration::from_secs(options.drain_timeout_s)));
-        let (grpc, http, web, tempo) = (options.grpc, options.http, options.web, options.tempo);
+        let (grpc, http, web) = (options.grpc, options.http, options.web);
+        let (tempo, jaeger) = (options.tempo, options.jaeger);
         let for_streams = drain.clone();
         let collector = tokio::select! {
             opened = tokio::task::spawn_blocking(move || Collector::open(options, World::real(), for_streams)) => opened??,
@@ -74,7 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 return Ok(false);
             }
         };
-        collector.run(drain, || tracing::info!(%grpc, %http, %web, %tempo, "serving")).await?;
+        collector.run(drain, || tracing::info!(%grpc, %http, %web, %tempo, %jaeger, "serving")).await?;
         tracing::info!("stopped");
         anyhow::Ok(true)
     })?;

@@ -27,10 +27,12 @@ pub struct Options {
     pub grpc: SocketAddr,
     /// Where OTLP over HTTP is taken.
     pub http: SocketAddr,
-    /// Where people and their tools ask: Tempo's API is under /tempo.
+    /// Where people and their tools ask: Jaeger's API over HTTP is at /, Tempo's under /tempo.
     pub web: SocketAddr,
     /// Where Tempo's API is at /.
     pub tempo: SocketAddr,
+    /// Where Jaeger's API over gRPC is.
+    pub jaeger: SocketAddr,
     /// Where /live, /ready, /metrics and /config are.
     pub admin: SocketAddr,
     /// Disk for the write-ahead log. Past it senders are told to retry. At least two segments.
@@ -111,6 +113,7 @@ impl Default for Options {
             http: local(4328),
             web: local(16686),
             tempo: local(3200),
+            jaeger: local(16685),
             admin: local(4329),
             max_wal_bytes: Bytes(32 << 30),
             segment_bytes: Bytes(64 << 20),
@@ -169,6 +172,10 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_TEMPO")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tempo: Option<SocketAddr>,
+    /// Where to serve Jaeger's API over gRPC
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_JAEGER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jaeger: Option<SocketAddr>,
     /// Where to serve /live /ready /metrics /config
     #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_ADMIN")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,9 @@
 //! Starts agents and collectors as real processes, on free loopback ports, with data folders of their own.
 
 pub mod faults;
+pub mod python;
 pub mod s3;
+pub mod shop;
 
 use std::{
     fs::File,
@@ -213,6 +215,9 @@ pub fn metric(admin: SocketAddr, name: &str) -> f64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
 }
 
+/// The flags of a collector's ports.
+const PORTS: [&str; 6] = ["grpc", "http", "web", "tempo", "jaeger", "admin"];
+
 /// A collector and where it listens. The same one, with the same data and ports, can be started again after a kill.
 #[derive(Debug)]
 pub struct Collector {
@@ -232,6 +237,8 @@ pub struct Collector {
     pub web: SocketAddr,
     /// Tempo's API.
     pub tempo: SocketAddr,
+    /// Jaeger's API over gRPC.
+    pub jaeger: SocketAddr,
     /// The admin port.
     pub admin: SocketAddr,
 }
@@ -287,16 +294,19 @@ impl Collector {
     }
 
     fn start_in(dir: &Path, flags: &[&str], environment: Vec<(String, String)>) -> Result<Self> {
-        let [grpc, http, web, tempo, admin] =
-            [free_address()?, free_address()?, free_address()?, free_address()?, free_address()?];
+        let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); PORTS.len()];
+        for address in &mut addresses {
+            *address = free_address()?;
+        }
+        let [grpc, http, web, tempo, jaeger, admin] = addresses;
         let (data, flags) = (dir.to_owned(), flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
-        let arguments = Self::arguments(&data, &flags, [grpc, http, web, tempo, admin]);
+        let arguments = Self::arguments(&data, &flags, addresses);
         let process = Process::start("clew-collector", &data, &arguments, &environment, admin)?;
-        Ok(Self { process, data, flags, environment, grpc, http, web, tempo, admin })
+        Ok(Self { process, data, flags, environment, grpc, http, web, tempo, jaeger, admin })
     }
 
-    fn arguments(data: &Path, flags: &[String], addresses: [SocketAddr; 5]) -> Vec<String> {
-        ["grpc", "http", "web", "tempo", "admin"]
+    fn arguments(data: &Path, flags: &[String], addresses: [SocketAddr; PORTS.len()]) -> Vec<String> {
+        PORTS
             .iter()
             .zip(addresses)
             .map(|(name, address)| format!("--{name}={address}"))
@@ -310,7 +320,7 @@ impl Collector {
     /// # Errors
     /// When it does not serve soon.
     pub fn restart(&mut self) -> Result<()> {
-        let addresses = [self.grpc, self.http, self.web, self.tempo, self.admin];
+        let addresses = [self.grpc, self.http, self.web, self.tempo, self.jaeger, self.admin];
         let arguments = Self::arguments(&self.data, &self.flags, addresses);
         self.process = Process::start("clew-collector", &self.data, &arguments, &self.environment, self.admin)?;
         Ok(())

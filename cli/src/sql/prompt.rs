@@ -131,7 +131,7 @@ pub(super) fn run(
         let _ = file.parent().map(fs::create_dir_all);
         let _ = editor.load_history(file);
     }
-    println!("Ask in SQL; .help says more.");
+    writeln(&mut output::stdout(), "Ask in SQL; .help says more.")?;
     loop {
         let line = match editor.readline("sql> ") {
             Ok(line) => line,

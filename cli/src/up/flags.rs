@@ -48,6 +48,9 @@ pub(crate) struct Flags {
     /// Where Tempo's API is at / [default: 127.0.0.1:3200]
     #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_TEMPO", help_heading = "Ports")]
     tempo: Option<SocketAddr>,
+    /// Where Jaeger's API over gRPC is [default: 127.0.0.1:16685]
+    #[arg(long, value_name = "ADDR", env = "CLEW_COLLECTOR_JAEGER", help_heading = "Ports")]
+    jaeger: Option<SocketAddr>,
     /// Disk for the agent's queue, such as 8GiB
     #[arg(long, value_name = "BYTES", env = "CLEW_AGENT_MAX_QUEUE_BYTES", help_heading = "Limits")]
     max_queue_bytes: Option<Bytes>,
@@ -106,6 +109,7 @@ impl Flags {
                 http: self.collector_http,
                 web: self.web,
                 tempo: self.tempo,
+                jaeger: self.jaeger,
                 admin: self.collector_admin,
                 max_wal_bytes: self.max_wal_bytes,
                 max_memory_bytes: self.max_memory_bytes,
@@ -190,8 +194,9 @@ mod tests {
 
     fn options(flags: &[&str]) -> anyhow::Result<Options> {
         // Nothing may depend on what else runs on this machine.
-        let ports = ["agent-grpc", "agent-http", "agent-admin", "collector-http", "collector-admin", "web", "tempo"]
-            .map(|name| format!("--{name}=127.0.0.1:0"));
+        let ports =
+            ["agent-grpc", "agent-http", "agent-admin", "collector-http", "collector-admin", "web", "tempo", "jaeger"]
+                .map(|name| format!("--{name}=127.0.0.1:0"));
         let given = flags.iter().map(|flag| (*flag).to_owned());
         Cli::parse_from(["clew".to_owned()].into_iter().chain(ports).chain(given)).flags.options("d".as_ref(), "warn")
     }

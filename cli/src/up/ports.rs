@@ -41,6 +41,7 @@ pub(super) fn claim(
         (&mut collector.admin, "the collector's admin port", "--collector-admin"),
         (&mut collector.web, "the web port", "--web"),
         (&mut collector.tempo, "Tempo's API", "--tempo"),
+        (&mut collector.jaeger, "Jaeger's API over gRPC", "--jaeger"),
     ];
     // Held until all are there: two must not get the same one.
     let mut held = Vec::with_capacity(ports.len());

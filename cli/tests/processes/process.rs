@@ -29,7 +29,7 @@ impl Ports {
     /// Ports that are free now.
     pub fn free() -> Self {
         let names = ["agent-grpc", "agent-http", "agent-admin", "collector-grpc", "collector-http", "collector-admin"];
-        let names: Vec<&str> = names.into_iter().chain(["web", "tempo"]).collect();
+        let names: Vec<&str> = names.into_iter().chain(["web", "tempo", "jaeger"]).collect();
         let held: Vec<TcpListener> = names.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let at = |name: &str| held[names.iter().position(|known| *known == name).unwrap()].local_addr().unwrap();
         Self {

@@ -1,56 +1,51 @@
-//! Traces: those that a search finds, and those with certain ids.
+//! Traces over the older HTTP API: those that a search finds, and those with certain ids.
 
-use axum::extract::{Path, Query, State};
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
 use clew_common::ids::{Tenant, TraceId};
-use clew_query::exec::{Range, SearchOptions};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use clew_query::exec::Range;
 use http::HeaderMap;
 
 use super::{
     Jaeger,
-    answer::{Answer, Refused},
+    answer::{self, Answer},
     condition::Wanted,
+    json, model,
     params::Params,
-    tenant,
-    trace::{Trace, of_otlp},
+    refused::Refused,
+    search::{DEFAULT_TRACES, Ids, MAX_TRACES, Read, Search},
 };
+use crate::lookup;
 
-/// Traces that an answer has when nothing is said, and at most.
-const DEFAULT_TRACES: u64 = 100;
-const MAX_TRACES: u64 = 1_500;
-/// Traces that are read at once.
-const AT_ONCE: usize = 8;
 /// Ids that may be asked for together.
 const MAX_IDS: usize = 100;
-/// The range when nothing is said: the last two days.
-const DEFAULT_RANGE_NS: u64 = 2 * 86_400 * 1_000_000_000;
 
 /// `/api/traces`
 pub async fn traces(
     State(jaeger): State<Jaeger>,
     Query(params): Query<Params>,
     headers: HeaderMap,
-) -> Result<Answer<Vec<Trace>>, Refused> {
-    let tenant = tenant(&headers)?;
+) -> Result<Response, Refused> {
+    let tenant = Tenant::from_headers(&headers)?;
     let ids: Vec<&str> = params.all("traceID").collect();
-    let (ids, missing) = if ids.is_empty() {
+    let ids = if ids.is_empty() {
         let limit = params.number("limit")?.unwrap_or(DEFAULT_TRACES);
-        if !(1..=MAX_TRACES).contains(&limit) {
-            return Err(Refused::invalid(format!("limit is {limit}; expected 1 to {MAX_TRACES}")));
+        if limit == 0 {
+            return Err(Refused::invalid(format!("limit is 0; expected 1 to {MAX_TRACES}")));
         }
-        let options = SearchOptions { range: range(&jaeger, &params)?, limit: limit as usize, spans: 1 };
-        let found = jaeger.queries.search(&tenant, wanted(&params)?.traceql(), options).await?.answer;
-        let ids = found.traces.iter().filter_map(|trace| TraceId::new(trace.trace_id));
-        (ids.collect(), found.missing)
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let range = range(&jaeger, &params)?;
+        jaeger.find(&tenant, Search::new(wanted(&params)?, range, limit)?).await?
     } else {
         if ids.len() > MAX_IDS {
             return Err(Refused::invalid(format!("{} ids are given; expected {MAX_IDS} at most", ids.len())));
         }
-        (ids.into_iter().map(parsed).collect::<Result<Vec<_>, _>>()?, Vec::new())
+        Ids { ids: ids.into_iter().map(str::parse).collect::<Result<_, _>>()?, missing: Vec::new() }
     };
-    let mut answer = read(&jaeger, &tenant, ids).await?;
-    answer.missing.extend(missing);
-    Ok(answer)
+    let Read { answers, missing } = jaeger.read_all(&tenant, ids, made).await?;
+    Ok(answer::of_json(&answers, &missing))
 }
 
 /// `/api/traces/{id}`
@@ -58,70 +53,50 @@ pub async fn trace(
     State(jaeger): State<Jaeger>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Answer<Vec<Trace>>, Refused> {
-    let answer = read(&jaeger, &tenant(&headers)?, vec![parsed(&id)?]).await?;
-    if answer.data.is_empty() && answer.missing.is_empty() {
-        return Err(Refused::unknown());
+) -> Result<Response, Refused> {
+    let ids = Ids { ids: vec![id.parse()?], missing: Vec::new() };
+    let Read { answers, missing } = jaeger.read_all(&Tenant::from_headers(&headers)?, ids, made).await?;
+    if answers.is_empty() && missing.is_empty() {
+        return Err(Refused::Unknown);
     }
-    Ok(answer)
+    Ok(answer::of_json(&answers, &missing))
 }
+
+/// What is said to who wants to archive a trace.
+pub const NO_ARCHIVE: &str =
+    "there is no archive: traces are kept for as long as retention_s says; clew export writes them to a file";
 
 /// `/api/archive/{id}`
 pub async fn archive(Path(id): Path<String>) -> Result<Answer<()>, Refused> {
-    parsed(&id)?;
-    Err(Refused::unsupported(
-        "there is no archive: traces are kept for as long as retention_s says; clew export writes them to a file",
-    ))
+    id.parse::<TraceId>()?;
+    Err(Refused::Unsupported(NO_ARCHIVE))
 }
 
-fn parsed(id: &str) -> Result<TraceId, Refused> {
-    id.parse().map_err(|error: clew_common::ids::NotATraceId| Refused::invalid(error.to_string()))
-}
-
-/// Reads traces; those that are not known are left out.
-async fn read(jaeger: &Jaeger, tenant: &Tenant, ids: Vec<TraceId>) -> Result<Answer<Vec<Trace>>, Refused> {
-    let one = async |id: TraceId| {
-        let found = jaeger.lookup.trace(tenant, id).await.map_err(|error| Refused::busy(error.to_string()))?;
-        Ok::<_, Refused>((id, found))
-    };
-    let found: Vec<_> = stream::iter(ids).map(one).buffered(AT_ONCE).try_collect().await?;
-    // The conversion takes a processor for as long as there are spans.
-    let made = jaeger.queries.world.work.run(move || {
-        let mut answer = Answer { data: Vec::new(), total: 0, missing: Vec::new() };
-        for (id, crate::lookup::Trace { spans, partial_reasons }) in found {
-            answer.missing.extend(partial_reasons);
-            if !spans.is_empty() {
-                match of_otlp(&id.to_string(), &spans) {
-                    Some(trace) => answer.data.push(trace),
-                    None => answer.missing.push(format!("trace {id} cannot be read")),
-                }
-            }
-        }
-        answer.total = answer.data.len();
-        answer
-    });
-    Ok(made.await)
+/// A trace in the JSON of Jaeger's UI.
+fn made(id: TraceId, trace: lookup::Trace) -> Result<String, Refused> {
+    let trace = model::of_otlp(&trace.spans).ok_or(Refused::Damaged(id))?;
+    json::written(&id.to_string(), &trace).map_err(|_| Refused::Damaged(id))
 }
 
 /// From microseconds; the last two days when nothing is said.
 fn range(jaeger: &Jaeger, params: &Params) -> Result<Range, Refused> {
-    let ns = |us: u64| us.saturating_mul(1_000);
-    let end = params.number("end")?.map_or_else(|| jaeger.queries.now_ns(), ns);
-    let start = match (params.number("start")?, params.duration_ns("lookback")) {
-        (Some(start), _) => ns(start),
+    let ns = |us: u64| i64::try_from(us.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    let start = params.number("start")?.map(ns);
+    let length = match start {
         // The UI says `custom` besides a start.
-        (None, lookback) => end.saturating_sub(lookback?.unwrap_or(DEFAULT_RANGE_NS)),
+        Some(_) => None,
+        None => params.duration_ns("lookback")?.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX)),
     };
+    let Range { start, end } = jaeger.range(start, params.number("end")?.map(ns), length);
     if end < start {
         return Err(Refused::invalid(format!("start is {start} ns and end is {end} ns: the end is before the start")));
     }
-    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     // Jaeger's end is in the range.
-    Ok(Range { start: signed(start), end: signed(end.saturating_add(1_000)) })
+    Ok(Range { start, end: end.saturating_add(1_000) })
 }
 
 fn wanted(params: &Params) -> Result<Wanted, Refused> {
-    let text = |name: &str| params.all(name).next().map(str::to_owned);
+    let text = |name: &str| params.text(name).map(str::to_owned);
     let mut tags = Vec::new();
     for tag in params.all("tag") {
         let pair = tag
@@ -150,13 +125,13 @@ fn wanted(params: &Params) -> Result<Wanted, Refused> {
             tags.push((key, text));
         }
     }
-    let (min_ns, max_ns) = (params.duration_ns("minDuration")?, params.duration_ns("maxDuration")?);
-    if let (Some(min), Some(max)) = (min_ns, max_ns)
-        && max < min
-    {
-        return Err(Refused::invalid("'maxDuration' should be greater than 'minDuration'"));
-    }
     // The UI says `all` for any.
     let operation = text("operation").filter(|operation| operation != "all");
-    Ok(Wanted { service: text("service"), operation, min_ns, max_ns, tags })
+    Ok(Wanted {
+        service: text("service"),
+        operation,
+        min_ns: params.duration_ns("minDuration")?,
+        max_ns: params.duration_ns("maxDuration")?,
+        tags,
+    })
 }

@@ -4,6 +4,7 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
+use clew_common::ids::Tenant;
 use clew_query::{
     exec::MetricsOptions,
     traceql::{
@@ -15,13 +16,7 @@ use clew_query::{
 use http::HeaderMap;
 use serde_json::json;
 
-use super::{
-    Jaeger,
-    answer::{Answer, Refused},
-    condition::service_name,
-    params::Params,
-    tenant,
-};
+use super::{Jaeger, answer::Answer, condition::service_name, params::Params, refused::Refused};
 use crate::queries::{
     bounds::{self, MAX_SERIES},
     value::text,
@@ -53,7 +48,7 @@ pub async fn metrics(
     Query(params): Query<Params>,
     headers: HeaderMap,
 ) -> Result<Json<serde_json::Value>, Refused> {
-    let tenant = tenant(&headers)?;
+    let tenant = Tenant::from_headers(&headers)?;
     let by_operation = params.text("groupByOperation") == Some("true");
     let filter = filter(&params)?;
     let by = if by_operation { format!("{}, {}", service_name(), Intrinsic::Name) } else { service_name().to_string() };

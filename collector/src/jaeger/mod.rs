@@ -1,25 +1,30 @@
-//! Jaeger's HTTP API, as its UI and its clients speak it. `docs/jaeger.md` says what each endpoint takes and gives.
+//! Jaeger's APIs, as its UI, its clients and Jaeger itself speak them. `docs/jaeger.md` says what each endpoint takes and gives.
 //!
-//! `params` reads a request, `condition` makes TraceQL of what it looks for; `find` gives traces and `names` services and operations; `metrics` is
-//! what Jaeger calls service performance monitoring. `trace` and `tag` turn OTLP into Jaeger's model, `answer` is the form of all answers.
+//! A question comes over HTTP (`find`, `names` and `metrics` for /api, `v3` for /api/v3; `params` reads a request) or gRPC (`grpc`). `search`
+//! is what all of them search by and read traces with, `condition` makes TraceQL of it; `names` has services, operations and calls between
+//! services. `model` and `tag` turn OTLP into Jaeger's model, `json` writes that; `summary` counts. `answer` and `refused` are the form of
+//! answers and errors.
 
 mod answer;
 mod condition;
 mod find;
+pub mod grpc;
+mod json;
 mod metrics;
+mod model;
 mod names;
 mod params;
+mod refused;
+mod search;
+mod summary;
 mod tag;
-mod trace;
+mod v3;
 
 use axum::{
     Router,
     routing::{get, post},
 };
-use clew_common::ids::Tenant;
-use http::HeaderMap;
 
-use self::answer::Refused;
 use crate::{lookup::Lookup, queries::Queries};
 
 /// Answers what Jaeger's clients ask. Cheap to clone.
@@ -31,7 +36,7 @@ pub struct Jaeger {
     pub queries: Queries,
 }
 
-/// All of it.
+/// All of it that comes over HTTP.
 pub fn router(jaeger: Jaeger) -> Router {
     Router::new()
         .route("/api/services", get(names::services))
@@ -43,9 +48,12 @@ pub fn router(jaeger: Jaeger) -> Router {
         .route("/api/archive/{id}", post(find::archive))
         .route("/api/metrics/minstep", get(metrics::min_step))
         .route("/api/metrics/{name}", get(metrics::metrics))
+        .route("/api/v3/services", get(v3::services))
+        .route("/api/v3/operations", get(v3::operations))
+        .route("/api/v3/traces", get(v3::traces).post(v3::find_traces))
+        .route("/api/v3/traces/{id}", get(v3::trace))
+        .route("/api/v3/trace-summaries", get(v3::summaries).post(v3::find_summaries))
+        .route("/api/v3/dependencies", get(v3::dependencies))
+        .route("/api/v3/capabilities", get(v3::capabilities))
         .with_state(jaeger)
-}
-
-fn tenant(headers: &HeaderMap) -> Result<Tenant, Refused> {
-    Tenant::from_headers(headers).map_err(|error| Refused::invalid(error.to_string()))
 }

@@ -12,16 +12,10 @@ use clew_query::{
 use http::HeaderMap;
 use serde::Serialize;
 
-use super::{
-    Jaeger,
-    answer::{Answer, Refused},
-    condition::service_name,
-    params::Params,
-    tenant,
-};
+use super::{Jaeger, answer::Answer, condition::service_name, params::Params, refused::Refused};
 
 /// How far back calls are counted when nothing is said: a day.
-const DEFAULT_LOOKBACK_MS: u64 = 86_400_000;
+const DEFAULT_LOOKBACK_NS: i64 = 86_400 * 1_000_000_000;
 /// Names at most.
 const MAX_NAMES: usize = 10_000;
 const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
@@ -30,49 +24,9 @@ const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    name: String,
-    span_kind: &'static str,
-}
-
-/// `/api/services`
-pub async fn services(State(jaeger): State<Jaeger>, headers: HeaderMap) -> Result<Answer<Vec<String>>, Refused> {
-    names(&jaeger, &tenant(&headers)?, service_name(), String::new()).await
-}
-
-/// `/api/services/{service}/operations`
-pub async fn operations_of(
-    State(jaeger): State<Jaeger>,
-    Path(service): Path<String>,
-    headers: HeaderMap,
-) -> Result<Answer<Vec<String>>, Refused> {
-    let name = Field::Intrinsic(Intrinsic::Name);
-    names(&jaeger, &tenant(&headers)?, name, of_service(&service, None)).await
-}
-
-/// `/api/operations`
-pub async fn operations(
-    State(jaeger): State<Jaeger>,
-    Query(params): Query<Params>,
-    headers: HeaderMap,
-) -> Result<Answer<Vec<Operation>>, Refused> {
-    let tenant = tenant(&headers)?;
-    let service = params.text("service").ok_or_else(|| Refused::invalid("parameter 'service' is required"))?;
-    let mut answer = Answer { data: Vec::new(), total: 0, missing: Vec::new() };
-    let wanted = params.text("spanKind");
-    if let Some(kind) = wanted.filter(|kind| !KINDS.contains(kind)) {
-        return Err(Refused::invalid(format!("spanKind is {kind:?}; expected one of {}", KINDS.join(", "))));
-    }
-    for kind in ["unspecified"].into_iter().chain(KINDS).filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)) {
-        let name = Field::Intrinsic(Intrinsic::Name);
-        let found = names(&jaeger, &tenant, name, of_service(service, Some(kind))).await?;
-        let span_kind = if kind == "unspecified" { "" } else { kind };
-        answer.data.extend(found.data.into_iter().map(|name| Operation { name, span_kind }));
-        answer.missing.extend(found.missing);
-    }
-    answer.missing.dedup();
-    answer.data.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
-    answer.total = answer.data.len();
-    Ok(answer)
+    pub name: String,
+    /// Empty when the spans say none.
+    pub span_kind: &'static str,
 }
 
 /// Calls of one service by another.
@@ -84,37 +38,117 @@ pub struct Call {
     call_count: u64,
 }
 
+impl Jaeger {
+    /// All services, in order.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn services(&self, tenant: &Tenant) -> Result<Answer<Vec<String>>, Refused> {
+        self.names(tenant, service_name(), String::new()).await
+    }
+
+    /// What a service does, in order, with spans of one kind or of all.
+    ///
+    /// # Errors
+    /// When no service is said, there is no such kind, or there is no answer.
+    pub async fn operations(
+        &self,
+        tenant: &Tenant,
+        service: Option<&str>,
+        wanted: Option<&str>,
+    ) -> Result<Answer<Vec<Operation>>, Refused> {
+        let service = service.ok_or_else(|| Refused::invalid("parameter 'service' is required"))?;
+        if let Some(kind) = wanted.filter(|kind| !KINDS.contains(kind)) {
+            return Err(Refused::invalid(format!("spanKind is {kind:?}; expected one of {}", KINDS.join(", "))));
+        }
+        let mut answer = Answer::of(Vec::new(), Vec::new());
+        for kind in ["unspecified"].into_iter().chain(KINDS).filter(|kind| wanted.is_none_or(|wanted| wanted == *kind))
+        {
+            let name = Field::Intrinsic(Intrinsic::Name);
+            let found = self.names(tenant, name, of_service(service, Some(kind))).await?;
+            let span_kind = if kind == "unspecified" { "" } else { kind };
+            answer.data.extend(found.data.into_iter().map(|name| Operation { name, span_kind }));
+            answer.missing.extend(found.missing);
+        }
+        answer.missing.dedup();
+        answer.data.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
+        answer.total = answer.data.len();
+        Ok(answer)
+    }
+
+    /// Which services call which. Not said: until now, and for a day.
+    ///
+    /// # Errors
+    /// When the range makes no sense or there is no answer.
+    pub async fn dependencies(
+        &self,
+        tenant: &Tenant,
+        start: Option<i64>,
+        end: Option<i64>,
+    ) -> Result<Answer<Vec<Dependency>>, Refused> {
+        let range = self.range(start, end, Some(DEFAULT_LOOKBACK_NS));
+        if range.end < range.start {
+            return Err(Refused::invalid("the end of the time range is before the start"));
+        }
+        let found = self.queries.dependencies(tenant, range).await?.answer;
+        Ok(Answer::of(found.dependencies, found.missing))
+    }
+
+    /// The texts that a field is in the spans that a filter finds, in order.
+    async fn names(&self, tenant: &Tenant, field: Field, filter: String) -> Result<Answer<Vec<String>>, Refused> {
+        let options = TagOptions { range: Range::ALL, limit: MAX_NAMES };
+        let found = self.queries.tag_values(tenant, field, filter, options).await?.answer;
+        let text = |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        let mut data: Vec<String> = found.values.into_iter().filter_map(text).collect();
+        data.sort();
+        Ok(Answer::of(data, found.missing))
+    }
+}
+
+/// `/api/services`
+pub async fn services(State(jaeger): State<Jaeger>, headers: HeaderMap) -> Result<Answer<Vec<String>>, Refused> {
+    jaeger.services(&Tenant::from_headers(&headers)?).await
+}
+
+/// `/api/services/{service}/operations`
+pub async fn operations_of(
+    State(jaeger): State<Jaeger>,
+    Path(service): Path<String>,
+    headers: HeaderMap,
+) -> Result<Answer<Vec<String>>, Refused> {
+    let name = Field::Intrinsic(Intrinsic::Name);
+    jaeger.names(&Tenant::from_headers(&headers)?, name, of_service(&service, None)).await
+}
+
+/// `/api/operations`
+pub async fn operations(
+    State(jaeger): State<Jaeger>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+) -> Result<Answer<Vec<Operation>>, Refused> {
+    jaeger.operations(&Tenant::from_headers(&headers)?, params.text("service"), params.text("spanKind")).await
+}
+
 /// `/api/dependencies`: up to `endTs`, from `lookback` before it, both in milliseconds.
 pub async fn dependencies(
     State(jaeger): State<Jaeger>,
     Query(params): Query<Params>,
     headers: HeaderMap,
 ) -> Result<Answer<Vec<Call>>, Refused> {
-    let tenant = tenant(&headers)?;
-    let end = params.number("endTs")?.map_or_else(|| jaeger.queries.now_ns(), |ms| ms.saturating_mul(1_000_000));
-    let lookback = params.number("lookback")?.unwrap_or(DEFAULT_LOOKBACK_MS).saturating_mul(1_000_000);
-    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
-    let range = Range { start: signed(end.saturating_sub(lookback)), end: signed(end) };
-    let found = jaeger.queries.dependencies(&tenant, range).await?.answer;
+    let tenant = Tenant::from_headers(&headers)?;
+    let ns = |ms: u64| i64::try_from(ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+    let lookback = params.number("lookback")?.map(ns);
+    let Range { start, end } =
+        jaeger.range(None, params.number("endTs")?.map(ns), lookback.or(Some(DEFAULT_LOOKBACK_NS)));
+    let Answer { data, missing, .. } = jaeger.dependencies(&tenant, Some(start), Some(end)).await?;
     let call = |one: Dependency| Call { parent: one.parent, child: one.child, call_count: one.calls };
-    let data: Vec<_> = found.dependencies.into_iter().map(call).collect();
-    Ok(Answer { total: data.len(), data, missing: found.missing })
+    Ok(Answer::of(data.into_iter().map(call).collect(), missing))
 }
 
 fn of_service(service: &str, kind: Option<&str>) -> String {
     let kind = kind.map_or_else(String::new, |kind| format!(" && kind = {kind}"));
     format!("{{ {} = {}{kind} }}", service_name(), Literal::String(service.to_owned()))
-}
-
-/// The texts that a field is in the spans that a filter finds, in order.
-async fn names(jaeger: &Jaeger, tenant: &Tenant, field: Field, filter: String) -> Result<Answer<Vec<String>>, Refused> {
-    let options = TagOptions { range: Range::ALL, limit: MAX_NAMES };
-    let found = jaeger.queries.tag_values(tenant, field, filter, options).await?.answer;
-    let text = |value| match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    };
-    let mut data: Vec<String> = found.values.into_iter().filter_map(text).collect();
-    data.sort();
-    Ok(Answer { total: data.len(), data, missing: found.missing })
 }

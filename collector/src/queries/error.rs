@@ -5,6 +5,7 @@ use std::time::Duration;
 use clew_common::otlp::status::RpcStatus;
 use clew_query::exec::Stopped;
 use clew_storage::TailError;
+use http::StatusCode;
 use tonic::{Code, Status};
 
 /// Why a query has no answer.
@@ -45,6 +46,19 @@ impl QueryError {
             Self::Stopped(Stopped::Cancelled) => "cancelled",
             Self::Stopped(Stopped::TooMuch(_)) => "too_much",
             Self::Failed(_) => "failed",
+        }
+    }
+
+    /// As HTTP says it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::Elsewhere(_) => StatusCode::BAD_REQUEST,
+            Self::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            // Nobody hears it.
+            Self::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }

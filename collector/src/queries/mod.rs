@@ -1,7 +1,8 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
 //! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
-//! `field`, `value` and `parts` are what requests and answers of all kinds have in common. `follow` goes on for as long as somebody listens. `sql` runs SQL.
+//! `field`, `value`, `parts` and `partial` are what requests and answers of all kinds have in common. `follow` goes on for as long as
+//! somebody listens. `sql` runs SQL.
 //! The work itself is `clew_query::exec`.
 
 pub mod bounds;
@@ -10,6 +11,7 @@ mod error;
 pub mod field;
 mod filter;
 mod follow;
+pub mod partial;
 pub mod parts;
 mod places;
 mod sql;

@@ -1,7 +1,7 @@
 //! Cuts what is long into messages.
 
 use bytes::Bytes;
-use clew_common::otlp::wire::{BYTES, Field, Reader, key_of};
+use clew_common::otlp::wire::{BYTES, Field, Reader, key_of, put_varint};
 
 /// A message is cut near this size, well under gRPC's usual limit of 4 MiB. One piece may be larger.
 const PART_BYTES: usize = 1 << 20;
@@ -36,9 +36,100 @@ pub fn resource_spans(otlp: &Bytes) -> Vec<Bytes> {
     all
 }
 
+/// The same, in pieces that a message has room for: a ResourceSpans that is larger comes as several, each with its resource and
+/// the scopes of its spans. One span may be larger still.
+pub fn pieces(otlp: &Bytes) -> Vec<Bytes> {
+    resource_spans(otlp).into_iter().flat_map(split).collect()
+}
+
+/// ScopeSpans in a ResourceSpans, and Span in a ScopeSpans.
+const CHILD: u32 = key_of(2, BYTES);
+
+fn split(resource_spans: Bytes) -> Vec<Bytes> {
+    if resource_spans.len() <= PART_BYTES {
+        return vec![resource_spans];
+    }
+    let (head, scopes) = children(&resource_spans);
+    let mut pieces = Vec::new();
+    let mut piece = head.clone();
+    for scope in scopes {
+        let (scope_head, spans) = children(scope);
+        // What is repeated is no more than what is new: a large resource makes pieces as large, not many.
+        let room = PART_BYTES.max(2 * (head.len() + scope_head.len()));
+        let mut scope_spans = scope_head.clone();
+        for span in spans {
+            if scope_spans.len() > scope_head.len() && piece.len() + scope_spans.len() + span.len() > room {
+                put(&mut piece, &scope_spans);
+                pieces.push(std::mem::replace(&mut piece, head.clone()).into());
+                scope_spans.truncate(scope_head.len());
+            }
+            put(&mut scope_spans, span);
+        }
+        put(&mut piece, &scope_spans);
+    }
+    pieces.push(piece.into());
+    pieces
+}
+
+/// Adds a child.
+fn put(message: &mut Vec<u8>, child: &[u8]) {
+    put_varint(message, CHILD.into());
+    put_varint(message, child.len() as u64);
+    message.extend_from_slice(child);
+}
+
+/// A message's other fields, and its children.
+fn children(message: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+    let mut reader = Reader::new(message);
+    let (mut head, mut children) = (Vec::new(), Vec::new());
+    while let Some(field) = reader.field(CHILD) {
+        match field {
+            Field::Child(child) => children.push(child.rest),
+            Field::Other(bytes) => head.extend_from_slice(bytes),
+        }
+    }
+    (head, children)
+}
+
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::{
+        common::v1::InstrumentationScope,
+        trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData},
+    };
+    use prost::Message;
+
     use super::*;
+
+    #[test]
+    fn a_resource_with_many_spans_comes_in_pieces_that_say_the_same() {
+        let span = |number: u8| Span { span_id: vec![number; 8], name: "x".repeat(PART_BYTES / 4), ..Span::default() };
+        let scope = |name: &str, spans| ScopeSpans {
+            scope: Some(InstrumentationScope { name: name.to_owned(), ..InstrumentationScope::default() }),
+            spans,
+            schema_url: "scope".to_owned(),
+        };
+        let scopes =
+            vec![scope("a", (0..7).map(span).collect()), scope("b", vec![]), scope("c", vec![span(7), span(8)])];
+        let small = ResourceSpans { schema_url: "small".to_owned(), ..ResourceSpans::default() };
+        let large = ResourceSpans { scope_spans: scopes, schema_url: "large".to_owned(), ..ResourceSpans::default() };
+        let otlp: Bytes = TracesData { resource_spans: vec![small.clone(), large.clone()] }.encode_to_vec().into();
+        let pieces = pieces(&otlp);
+        assert!(pieces.iter().all(|piece| piece.len() <= PART_BYTES), "{:?}", pieces.iter().map(Bytes::len));
+        let mut pieces = pieces.into_iter().map(|piece| ResourceSpans::decode(piece).unwrap());
+        assert_eq!(pieces.next().unwrap(), small);
+        let mut together = ResourceSpans::default();
+        for piece in pieces {
+            together.schema_url = piece.schema_url;
+            for scope in piece.scope_spans {
+                match together.scope_spans.last_mut() {
+                    Some(last) if last.scope == scope.scope => last.spans.extend(scope.spans),
+                    _ => together.scope_spans.push(scope),
+                }
+            }
+        }
+        assert_eq!(together, large);
+    }
 
     #[test]
     fn parts_are_full_and_nothing_is_lost() {

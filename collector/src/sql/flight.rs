@@ -31,7 +31,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::queries::{Queries, Rows, SqlQuery};
+use crate::queries::{Queries, Rows, SqlQuery, partial};
 
 /// The service.
 pub fn service(queries: Queries) -> FlightServiceServer<Flight> {
@@ -137,13 +137,15 @@ fn whole(batch: Result<RecordBatch, FlightError>) -> Result<Response<Data>, Stat
 }
 
 fn encoded(rows: Rows) -> Response<Data> {
-    let schema = rows.schema.clone();
+    let (schema, missing) = (rows.schema.clone(), rows.missing.clone());
     let batches = stream::unfold(rows, async |mut rows| {
         let batch = rows.batches.recv().await?;
         Some((batch.map_err(|error| FlightError::Tonic(Box::new(error.into()))), rows))
     });
     let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
-    Response::new(data.map_err(Status::from).boxed())
+    let mut response = Response::new(data.map_err(Status::from).boxed());
+    partial::mark_metadata(response.metadata_mut(), &missing);
+    response
 }
 
 fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {

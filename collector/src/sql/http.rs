@@ -9,23 +9,16 @@ use axum::{
 };
 use bytes::Bytes;
 use clew_common::ids::Tenant;
-use clew_query::exec::Stopped;
 use clew_sql::format::{Format, Writer};
 use futures_util::stream;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    queries::{Queries, QueryError, Rows, SqlQuery},
-    tempo::partial,
-};
-
-/// Why rows may be missing.
-const PARTIAL: &str = "x-clew-partial";
+use crate::queries::{Queries, QueryError, Rows, SqlQuery, partial};
 
 #[derive(Deserialize)]
 struct Parameters {
@@ -69,7 +62,7 @@ async fn answer(
     let accepted = || headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).and_then(Format::accepted);
     let format = format.or_else(accepted).unwrap_or(Format::Json);
     let mut rows = queries.sql(&tenant, SqlQuery { text, parameters: None }).await?;
-    let missing = partial(&rows.missing);
+    let missing = rows.missing.clone();
     let mut writer = Writer::new(format, rows.schema.clone());
     // An error that comes with the first rows can still be told as one.
     let first = match rows.batches.recv().await {
@@ -78,9 +71,7 @@ async fn answer(
     };
     let body = Body::from_stream(stream::try_unfold(Left::Rows(first, rows, Box::new(writer)), next));
     let mut response = ([(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], body).into_response();
-    if let Some(why) = missing {
-        response.headers_mut().insert(PARTIAL, why);
-    }
+    partial::mark(response.headers_mut(), &missing);
     Ok(response)
 }
 
@@ -125,16 +116,7 @@ impl From<QueryError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = match &self.0 {
-            QueryError::Invalid(_) | QueryError::Elsewhere(_) => StatusCode::BAD_REQUEST,
-            QueryError::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
-            QueryError::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
-            QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
-            // Nobody hears it.
-            QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
-            QueryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut response = (status, axum::Json(json!({ "error": self.0.to_string() }))).into_response();
+        let mut response = (self.0.status(), axum::Json(json!({ "error": self.0.to_string() }))).into_response();
         if let QueryError::Refused { retry } = self.0 {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
         }

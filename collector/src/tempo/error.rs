@@ -2,8 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use clew_common::ids::NotATenant;
-use clew_query::exec::Stopped;
-use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderValue, header::RETRY_AFTER};
 use tonic::Status;
 
 use crate::queries::QueryError;
@@ -34,16 +33,7 @@ impl From<NotATenant> for Refused {
 /// As Tempo does: a status and plain text.
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = match &self.0 {
-            QueryError::Invalid(_) | QueryError::Elsewhere(_) => StatusCode::BAD_REQUEST,
-            QueryError::Refused { .. } => StatusCode::TOO_MANY_REQUESTS,
-            QueryError::Stopped(Stopped::Time(_)) => StatusCode::GATEWAY_TIMEOUT,
-            QueryError::Stopped(Stopped::TooMuch(_)) => StatusCode::UNPROCESSABLE_ENTITY,
-            // Nobody hears it.
-            QueryError::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
-            QueryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut response = (status, self.0.to_string()).into_response();
+        let mut response = (self.0.status(), self.0.to_string()).into_response();
         if let QueryError::Refused { retry } = self.0 {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry.as_secs().max(1)));
         }

@@ -13,12 +13,8 @@ use futures_util::Stream;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{
-    Tempo,
-    error::Refused,
-    respond::{PARTIAL, Reply, partial},
-};
-use crate::queries::parts;
+use super::{Tempo, error::Refused, respond::Reply};
+use crate::queries::{partial, parts};
 
 /// Where HTTP/2 finds the service.
 pub const PATH: &str = "/tempopb.StreamingQuerier/{method}";
@@ -37,9 +33,7 @@ fn tenant<T>(request: &Request<T>) -> Result<Tenant, Refused> {
 fn stream<M: Send + 'static>(messages: Vec<M>, missing: &[String]) -> Response<Answers<M>> {
     let answers: Answers<M> = Box::pin(tokio_stream::iter(messages.into_iter().map(Ok)));
     let mut response = Response::new(answers);
-    if let Some(why) = partial(missing).and_then(|why| why.to_str().ok()?.parse().ok()) {
-        response.metadata_mut().insert(PARTIAL, why);
-    }
+    partial::mark_metadata(response.metadata_mut(), missing);
     response
 }
 

@@ -15,7 +15,6 @@ mod tags_query;
 mod trace;
 
 pub use grpc::service;
-pub use respond::partial;
 
 use axum::{Json, Router, extract::FromRef, routing::get};
 

@@ -9,13 +9,7 @@ use http::{
 use prost::Message;
 
 use super::json::Json;
-use crate::queries::{Answer, Asked};
-
-/// Why something may be missing from an answer, in a header of the answer and in gRPC's response metadata.
-pub const PARTIAL: &str = "x-clew-partial";
-
-/// No header is longer: clients have limits for them.
-const MAX_PARTIAL_BYTES: usize = 1024;
+use crate::queries::{Answer, Asked, partial};
 
 /// An answer.
 #[derive(Debug)]
@@ -36,9 +30,7 @@ impl<M: Message + Json> Reply<M> {
             self.message.write(&mut text);
             json(text)
         };
-        if let Some(why) = partial(&self.missing) {
-            response.headers_mut().insert(PARTIAL, why);
-        }
+        partial::mark(response.headers_mut(), &self.missing);
         response
     }
 }
@@ -52,16 +44,6 @@ pub fn took<T: Answer>(asked: &Asked<T>) -> SearchMetrics {
         inspected_spans: asked.answer.inspected_spans(),
         ..SearchMetrics::default()
     }
-}
-
-/// Why something is missing, for a header: visible ASCII only. None when nothing is.
-pub fn partial(missing: &[String]) -> Option<HeaderValue> {
-    if missing.is_empty() {
-        return None;
-    }
-    let mut text = missing.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
-    text.truncate(MAX_PARTIAL_BYTES);
-    HeaderValue::try_from(text).ok()
 }
 
 /// Whether the client asks for protobuf.

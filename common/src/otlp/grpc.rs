@@ -19,6 +19,8 @@ use super::{
 };
 use crate::ids::Tenant;
 
+/// What the service is called.
+pub const SERVICE_NAME: &str = "opentelemetry.proto.collector.trace.v1.TraceService";
 /// The path of the Export method.
 pub const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 

@@ -1,9 +1,7 @@
 //! What Grafana asks before it asks for traces.
 
 use anyhow::Result;
-use clew_integration_tests::get;
-
-use crate::shop::Shop;
+use clew_integration_tests::{get, shop::Shop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grafana_finds_what_it_takes_for_a_new_tempo() -> Result<()> {

@@ -6,10 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clew_integration_tests::program;
+use clew_integration_tests::{
+    program,
+    shop::{Shop, now, order, trace_id},
+};
 use serde_json::Value;
-
-use crate::shop::{Shop, now, order, trace_id};
 
 fn clew(shop: &Shop, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(program("clew")?);

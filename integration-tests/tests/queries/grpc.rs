@@ -1,40 +1,25 @@
 //! tempopb.StreamingQuerier, called by a client in another language that knows it from reflection.
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use clew_integration_tests::installed;
-use serde_json::{Value, json};
-
-use crate::{
-    refused,
+use clew_integration_tests::{
+    python,
     shop::{self, Shop, now, order, trace_id},
 };
+use serde_json::{Value, json};
+
+use crate::refused;
 
 const SECOND: u64 = 1_000_000_000;
 
 /// Makes calls to a port of the collector.
 fn call(shop: &Shop, target: SocketAddr, calls: &Value) -> Result<Vec<Value>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/tempo.py");
-    let mut client = Command::new(installed("python/bin/python")?)
-        .arg(source)
-        .args([shop.collector.grpc.to_string(), target.to_string()])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    client.stdin.take().context("stdin")?.write_all(calls.to_string().as_bytes())?;
-    let output = client.wait_with_output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let answers: Vec<Value> = serde_json::from_slice(&output.stdout)?;
-    ensure!(Some(answers.len()) == calls.as_array().map(Vec::len));
-    Ok(answers)
+    let mut calls = calls.clone();
+    for call in calls.as_array_mut().into_iter().flatten() {
+        call["method"] = format!("tempopb.StreamingQuerier/{}", call["method"].as_str().unwrap_or_default()).into();
+    }
+    python::call(shop.collector.grpc, target, &calls)
 }
 
 #[tokio::test(flavor = "multi_thread")]

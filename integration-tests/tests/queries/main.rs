@@ -1,13 +1,11 @@
-//! Queries over the network, to whole processes: Tempo's API, Jaeger's, clew.v1 and what `clew` makes of it; every answer's JSON down
+//! Queries over the network, to whole processes: Tempo's API, clew.v1 and what `clew` makes of it; every answer's JSON down
 //! to its types.
 
 mod about;
 mod clew;
 mod grpc;
-mod jaeger;
 mod metrics;
 mod query;
 mod refused;
 mod search;
-mod shop;
 mod tags;

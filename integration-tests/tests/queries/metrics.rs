@@ -1,9 +1,8 @@
 //! `/api/metrics/query_range` and `/api/metrics/query`
 
 use anyhow::{Context, Result};
+use clew_integration_tests::shop::{Shop, now, order, trace_id};
 use serde_json::{Value, json};
-
-use crate::shop::{Shop, now, order, trace_id};
 
 const SECOND: u64 = 1_000_000_000;
 

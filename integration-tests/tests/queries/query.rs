@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clew_integration_tests::shop::{Shop, now, order};
 use clew_proto::{
     opentelemetry::proto::common::v1::any_value::Value,
     v1::{
@@ -13,8 +14,6 @@ use clew_proto::{
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 use tonic::{Code, Request, Streaming, transport::Channel};
-
-use crate::shop::{Shop, now, order};
 
 async fn client(shop: &Shop) -> Result<QueryClient<Channel>> {
     Ok(QueryClient::connect(shop.collector.url()).await?)

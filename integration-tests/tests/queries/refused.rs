@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clew_integration_tests::metric;
+use clew_integration_tests::{
+    metric,
+    shop::{Shop, now, order},
+};
 use futures_util::future::join_all;
-
-use crate::shop::{Shop, now, order};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {

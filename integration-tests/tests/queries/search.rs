@@ -1,11 +1,10 @@
 //! `/api/search`
 
 use anyhow::{Context, Result};
+use clew_integration_tests::shop::{Shop, now, order, trace_id};
 use clew_proto::tempopb::{QueryInstantResponse, SearchResponse};
 use prost::Message;
 use serde_json::{Value, json};
-
-use crate::shop::{Shop, now, order, trace_id};
 
 const SECOND: u64 = 1_000_000_000;
 

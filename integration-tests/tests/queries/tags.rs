@@ -1,9 +1,8 @@
 //! What attributes are called, and their values.
 
 use anyhow::{Context, Result};
+use clew_integration_tests::shop::{Shop, now, order};
 use serde_json::{Value, json};
-
-use crate::shop::{Shop, now, order};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -63,6 +63,6 @@ pub async fn collector(disk: SimDisk, seed: u64) -> turmoil::Result {
     let (_stopper, drain) = shutdown::channel();
     let collector = Collector::open(options, world(&disk, seed), drain.clone())?;
     let port = Port::bind(COLLECTOR_PORT).await?;
-    server::serve(port, collector.grpc_router(), Limits::default(), server::Metrics::default(), drain).await;
+    server::serve(port, collector.grpc_router().await, Limits::default(), server::Metrics::default(), drain).await;
     Ok(())
 }

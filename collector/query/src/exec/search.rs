@@ -10,10 +10,10 @@ use super::{
     candidates::{Candidates, units},
     pipeline::{Filters, Runner, Spanset, selected},
     scope::Scope,
-    trace::Trace,
+    trace::{Parent, Trace},
 };
 use crate::traceql::{
-    ast::{Field, Intrinsic, Pipeline, Scope as Of},
+    ast::{Field, Intrinsic, Pipeline, Scope as Of, Status},
     value::Value,
 };
 
@@ -68,7 +68,11 @@ pub struct Found {
     pub start: u64,
     /// Nanoseconds.
     pub duration: u64,
-    /// Spans and failed spans of each service.
+    /// How many spans it has, how many of them failed, and of how many the parent is not there.
+    pub spans: u32,
+    pub errors: u32,
+    pub orphans: u32,
+    /// Spans and failed spans of each service that has a name.
     pub services: Vec<(String, u32, u32)>,
     pub sets: Vec<FoundSet>,
     /// When the newest span that was found starts.
@@ -161,6 +165,9 @@ fn look(runner: &Runner<'_>, trace: &Trace<'_>, pipeline: &Pipeline, options: Se
         root_name: text(trace.of_root(&Field::Intrinsic(Intrinsic::Name))),
         start: trace.start(),
         duration: trace.duration(),
+        spans: trace.spans.len() as u32,
+        errors: (0..trace.spans.len() as u32).map(|at| u32::from(failed(trace, at))).sum(),
+        orphans: orphans(trace),
         services: services(trace),
         sets: sets.into_iter().map(|set| show(trace, set, &fields, options.spans)).collect(),
         newest,
@@ -172,12 +179,30 @@ fn is_shown(field: &Field) -> bool {
     !matches!(field, Field::Intrinsic(Intrinsic::Name | Intrinsic::Duration | Intrinsic::SpanId | Intrinsic::TraceId))
 }
 
+fn failed(trace: &Trace<'_>, at: u32) -> bool {
+    trace.value(&Field::Intrinsic(Intrinsic::Status), at) == Value::Status(Status::Error)
+}
+
+/// Spans that say a parent which is not among the spans.
+fn orphans(trace: &Trace<'_>) -> u32 {
+    let missing = trace.spans.iter().filter_map(|span| match span.parent {
+        Parent::Missing(id) => Some(id),
+        Parent::Root | Parent::At(_) => None,
+    });
+    let missing: Vec<[u8; 8]> = missing.collect();
+    if missing.is_empty() {
+        return 0;
+    }
+    // A span that is an ancestor of its own has a parent all the same.
+    let ids: HashSet<[u8; 8]> = trace.spans.iter().map(|span| span.id).collect();
+    missing.iter().filter(|id| !ids.contains(*id)).count() as u32
+}
+
 fn services(trace: &Trace<'_>) -> Vec<(String, u32, u32)> {
     let mut services: Vec<(String, u32, u32)> = Vec::new();
     for at in 0..trace.spans.len() as u32 {
         let Value::String(service) = trace.value(&Field::attribute(Of::Resource, "service.name"), at) else { continue };
-        let status = trace.value(&Field::Intrinsic(Intrinsic::Status), at);
-        let failed = u32::from(status == Value::Status(crate::traceql::ast::Status::Error));
+        let failed = u32::from(failed(trace, at));
         match services.iter_mut().find(|(name, ..)| *name == service) {
             Some((_, spans, errors)) => {
                 *spans += 1;

@@ -78,7 +78,7 @@ pub struct TagValues {
 }
 
 /// Lists what the attributes of some spans are called. Without a filter these are the spans of all blocks that have some in the
-/// range, and all that are in memory. Blocking.
+/// range, and those in memory that are in it. Blocking.
 ///
 /// # Errors
 /// When the budget is spent.
@@ -160,10 +160,14 @@ struct Spans {
     spans: u64,
 }
 
-/// All spans of the parts that may have some in a range.
+/// All spans of the blocks that may have some in a range, and those in memory that are in it.
 fn all_spans(scope: &Scope, range: Range) -> Spans {
     let parts = units(scope, range).into_iter().flat_map(|unit| unit.parts);
-    let parts: Vec<_> = parts.map(|part| (part, Mask::All)).collect();
+    let mask = |part: usize| match scope.parts[part].part.place {
+        Place::Block { .. } => Some(Mask::All),
+        Place::Memory { .. } => within(scope, part, Mask::All, range),
+    };
+    let parts: Vec<_> = parts.filter_map(|part| Some((part, mask(part)?))).collect();
     let spans = parts.iter().map(|(part, _)| scope.parts[*part].part.rows as u64).sum();
     Spans { parts, spans }
 }

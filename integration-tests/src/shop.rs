@@ -1,12 +1,13 @@
-//! A collector with the spans of a small shop, and a client of Tempo's API.
+//! A collector with the spans of a small shop, and a client of its APIs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use clew_integration_tests::Collector;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::Collector;
 
 /// A collector, and whoever asks it.
 pub struct Shop {

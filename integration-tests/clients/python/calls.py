@@ -1,9 +1,9 @@
-"""Calls tempopb.StreamingQuerier with stubs that are made from what the server's reflection says.
+"""Calls services with stubs that are made from what the server's reflection says.
 
-tempo.py REFLECTION TARGET
+calls.py REFLECTION TARGET
 
 REFLECTION and TARGET are addresses: where descriptors are asked for, and where the calls go. Standard input has a JSON list of
-calls, each {"method", "request", "metadata", "timeout"}; printed is a list of {"code", "details", "retry", "metadata",
+calls, each {"method": "SERVICE/METHOD", "request", "metadata", "timeout"}; printed is a list of {"code", "details", "retry", "metadata",
 "messages"}, messages in protobuf's JSON.
 """
 
@@ -17,13 +17,14 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-SERVICE = "tempopb.StreamingQuerier"
 
-
-def call(channel, method, wanted):
+def call(channel, pool, wanted):
+    service, name = wanted["method"].split("/")
+    method = pool.FindServiceByName(service).methods_by_name[name]
     request = json_format.ParseDict(wanted.get("request", {}), GetMessageClass(method.input_type)())
+    # One answer is the same on the wire as a stream of one.
     stub = channel.unary_stream(
-        f"/{SERVICE}/{method.name}",
+        f"/{wanted['method']}",
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
@@ -57,8 +58,8 @@ def retry(details):
 def main():
     reflection, target = sys.argv[1:]
     with grpc.insecure_channel(reflection) as descriptors, grpc.insecure_channel(target) as channel:
-        service = DescriptorPool(ProtoReflectionDescriptorDatabase(descriptors)).FindServiceByName(SERVICE)
-        json.dump([call(channel, service.methods_by_name[wanted["method"]], wanted) for wanted in json.load(sys.stdin)], sys.stdout)
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(descriptors))
+        json.dump([call(channel, pool, wanted) for wanted in json.load(sys.stdin)], sys.stdout)
 
 
 main()

@@ -1,0 +1,91 @@
+//! Why a question is not answered, as HTTP and gRPC say it.
+
+use std::time::Duration;
+
+use clew_common::{
+    ids::{NotATenant, NotATraceId, TraceId},
+    otlp::status::RpcStatus,
+};
+use http::StatusCode;
+use tonic::{Code, Status};
+
+use crate::{lookup::TooMany, queries::QueryError};
+
+/// When who is one too many may come again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A question that is not answered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// It makes no sense, finds too much or takes too long; or too many are asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Too many traces are read. Retry.
+    #[error(transparent)]
+    Lookups(#[from] TooMany),
+    /// The answer would be too large. Ask for less.
+    #[error("the traces take more than {limit} bytes together; ask for fewer of them, or over gRPC")]
+    TooLarge {
+        /// What an answer may take.
+        limit: usize,
+    },
+    /// There is no such trace.
+    #[error("trace not found")]
+    Unknown,
+    /// Nothing is found of a trace, and where it may be cannot be read.
+    #[error("whether there is such a trace is not known: {0}")]
+    Unreadable(String),
+    /// What is stored of a trace is no OTLP.
+    #[error("trace {0} cannot be read")]
+    Damaged(TraceId),
+    /// It is done otherwise here.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+impl Refused {
+    /// What was asked makes no sense.
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self::Query(QueryError::Invalid(why.into()))
+    }
+
+    /// As HTTP says it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Query(error) => error.status(),
+            Self::Lookups(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+}
+
+impl From<NotATenant> for Refused {
+    fn from(error: NotATenant) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<NotATraceId> for Refused {
+    fn from(error: NotATraceId) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        let why = refused.to_string();
+        match refused {
+            Refused::Query(error) => error.into(),
+            Refused::Lookups(_) => RpcStatus::new(Code::ResourceExhausted, &why, Some(RETRY)).to_tonic(),
+            Refused::TooLarge { .. } => Self::resource_exhausted(why),
+            Refused::Unknown => Self::not_found(why),
+            Refused::Unreadable(_) => Self::unavailable(why),
+            Refused::Damaged(_) => Self::data_loss(why),
+            Refused::Unsupported(_) => Self::unimplemented(why),
+        }
+    }
+}
