@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// How rows are written
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Rows of a table at most; other formats have all
+    /// Rows of a table or list at most; other formats have all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     rows: usize,
     #[command(flatten)]
@@ -55,8 +55,10 @@ pub(crate) struct Args {
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// For people; a list where it is too wide for the terminal
     Table,
+    /// A line for each value that is not null
+    List,
     /// An array of objects
     Json,
     /// An object a line

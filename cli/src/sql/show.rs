@@ -1,16 +1,20 @@
 //! Writes answers.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 
 use arrow_array::RecordBatch;
-use arrow_cast::pretty::pretty_format_batches;
+use arrow_cast::{
+    display::{ArrayFormatter, FormatOptions},
+    pretty::pretty_format_batches,
+};
+use arrow_flight::decode::FlightRecordBatchStream;
 use clew_sql::format::{self, Writer};
 use futures_util::TryStreamExt;
 
 use super::{Format, client::Client};
 use crate::{output, text::harmless_lines};
 
-/// Asks, and writes all rows; of a table so many at most.
+/// Asks, and writes all rows; of a table or a list so many at most.
 pub(super) async fn answer(
     client: &mut Client,
     query: &str,
@@ -20,7 +24,7 @@ pub(super) async fn answer(
 ) -> anyhow::Result<()> {
     let mut rows = client.query(query).await?;
     let format = match format {
-        Format::Table => return table(client, rows, most, out).await,
+        Format::Table | Format::List => return drawn(client, rows, format, most, out).await,
         Format::Json => format::Format::Json,
         Format::Ndjson => format::Format::Ndjson,
         Format::Csv => format::Format::Csv,
@@ -40,9 +44,10 @@ pub(super) async fn answer(
     Ok(())
 }
 
-async fn table(
+async fn drawn(
     client: &Client,
-    mut rows: arrow_flight::decode::FlightRecordBatchStream,
+    mut rows: FlightRecordBatchStream,
+    format: Format,
     most: usize,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -63,14 +68,47 @@ async fn table(
     {
         batches.push(RecordBatch::new_empty(schema.clone()));
     }
-    let text = pretty_format_batches(&batches)?.to_string();
-    writeln!(out, "{}", harmless_lines(&text))?;
+    let table = || pretty_format_batches(&batches).map(|table| harmless_lines(&table.to_string()));
+    let fits = |table: &String| {
+        let width = table.lines().next().unwrap_or_default().len();
+        !io::stdout().is_terminal() || width <= output::width(None)
+    };
+    match format {
+        Format::Table => match table()? {
+            table if fits(&table) || count == 0 => writeln!(out, "{table}")?,
+            _ => list(&batches, out)?,
+        },
+        _ => list(&batches, out)?,
+    }
     let rows = if count == 1 { "row" } else { "rows" };
     let count = output::thousands(count as u64);
     if more {
         writeln!(out, "the first {count} {rows}; --rows N shows more, --format csv all")?;
     } else {
         writeln!(out, "{count} {rows}")?;
+    }
+    Ok(())
+}
+
+/// Row by row, a line for each value.
+fn list(batches: &[RecordBatch], out: &mut impl Write) -> anyhow::Result<()> {
+    let options = FormatOptions::default();
+    let mut number = 0;
+    for batch in batches {
+        let schema = batch.schema();
+        let names: Vec<String> = schema.fields().iter().map(|field| harmless_lines(field.name())).collect();
+        let values = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            number += 1;
+            writeln!(out, "row {number}")?;
+            let shown = || (0..names.len()).filter(|column| batch.column(*column).is_valid(row));
+            let width = shown().map(|column| names[column].chars().count()).max().unwrap_or(0);
+            for column in shown() {
+                let value = harmless_lines(&values[column].value(row).try_to_string()?);
+                writeln!(out, "  {:width$}  {}", names[column], value.replace('\n', &format!("\n{:width$}    ", "")))?;
+            }
+        }
     }
     Ok(())
 }

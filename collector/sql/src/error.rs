@@ -1,7 +1,7 @@
 //! Why a query has no answer.
 
 use clew_query::exec::{SpansError, Stopped};
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, SchemaError};
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,13 +53,24 @@ impl From<DataFusionError> for SqlError {
             | DataFusionError::NotImplemented(_)
             | DataFusionError::Configuration(_)
             | DataFusionError::Execution(_)
-            | DataFusionError::ArrowError(..) => Self::Invalid(message(&error)),
-            _ => Self::Failed(message(&error)),
+            | DataFusionError::ArrowError(..) => Self::Invalid(message(error.find_root())),
+            _ => Self::Failed(message(error.find_root())),
         }
     }
 }
 
-/// Without the traces of where it came from.
+/// What is wrong, without traces of where it came from and without all columns that there are.
 fn message(error: &DataFusionError) -> String {
-    error.strip_backtrace()
+    let text = match error {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        other => other.message().into_owned(),
+    };
+    let text = text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default();
+    match error {
+        DataFusionError::SchemaError(error, _) if matches!(**error, SchemaError::FieldNotFound { .. }) => {
+            let text = text.lines().next().unwrap_or_default().trim_end_matches('.');
+            format!("{text}; DESCRIBE and a table's name lists its columns")
+        }
+        _ => text.to_owned(),
+    }
 }

@@ -1,9 +1,9 @@
 //! Plans and runs queries that only read.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use clew_query::exec::{Budget, Spans};
 use datafusion::{
     common::{DataFusionError, ParamValues, Result, ScalarValue},
@@ -148,13 +148,13 @@ impl Session {
         Ok(tables)
     }
 
-    /// Understands a query; `parameters` stand for `$1`, `$2` and so on.
+    /// Understands a query; `parameters` stand for `$1`, `$2` and so on, or for one `?` after the other.
     ///
     /// # Errors
     /// When it makes no sense, or does anything but read.
     pub async fn plan(&self, query: &str, parameters: Option<ParamValues>) -> Result<Planned, SqlError> {
-        check_size(query)?;
-        let plan = self.0.state().create_logical_plan(query).await?;
+        let query = checked(query)?;
+        let plan = self.0.state().create_logical_plan(&query).await?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|error| {
             SqlError::Invalid(format!("{}; only queries that read are answered", SqlError::from(error)))
@@ -179,7 +179,8 @@ pub fn parameters(row: &RecordBatch) -> Result<ParamValues, SqlError> {
     Ok(ParamValues::from(values.collect::<Result<Vec<_>>>()?))
 }
 
-fn check_size(query: &str) -> Result<(), SqlError> {
+/// The query, when it is not too large; each `?` has its number.
+fn checked(query: &str) -> Result<Cow<'_, str>, SqlError> {
     if query.len() > MAX_QUERY_BYTES {
         return Err(SqlError::Invalid(format!("the query has {} bytes, {MAX_QUERY_BYTES} are the most", query.len())));
     }
@@ -203,7 +204,19 @@ fn check_size(query: &str) -> Result<(), SqlError> {
             "the query has {words} words and operators, {MAX_WORDS} are the most; instead of many comparisons use IN (...)"
         )));
     }
-    Ok(())
+    let is_unnumbered = |token: &Token| matches!(token, Token::Placeholder(name) if name == "?");
+    if !tokens.iter().any(is_unnumbered) {
+        return Ok(query.into());
+    }
+    let mut parameters = 0;
+    let numbered = tokens.iter().map(|token| {
+        if is_unnumbered(token) {
+            parameters += 1;
+            return format!("${parameters}");
+        }
+        token.to_string()
+    });
+    Ok(numbered.collect::<String>().into())
 }
 
 impl Planned {
@@ -219,10 +232,8 @@ impl Planned {
     pub fn parameters(&self) -> Result<SchemaRef, SqlError> {
         let mut types: Vec<_> = self.plan.get_parameter_types()?.into_iter().collect();
         types.sort_unstable_by_key(|(name, _)| (name.len(), name.clone()));
-        let field = |(name, kind): (String, Option<arrow_schema::DataType>)| {
-            arrow_schema::Field::new(name, kind.unwrap_or(arrow_schema::DataType::Null), true)
-        };
-        Ok(Arc::new(arrow_schema::Schema::new(types.into_iter().map(field).collect::<Vec<_>>())))
+        let field = |(name, kind): (String, Option<DataType>)| Field::new(name, kind.unwrap_or(DataType::Null), true);
+        Ok(plain::schema(&Schema::new(types.into_iter().map(field).collect::<Vec<_>>())))
     }
 
     /// Runs it: rows are worked out as they are asked for.

@@ -13,8 +13,8 @@ use arrow_flight::{
     sql::{
         ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
         CommandGetCatalogs, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-        CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
-        TicketStatementQuery,
+        CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
+        CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
         metadata::{SqlInfoData, SqlInfoDataBuilder},
         server::{FlightSqlService, PeekableFlightDataStream},
     },
@@ -340,8 +340,36 @@ impl FlightSqlService for Flight {
         whole(query.into_builder(known()?).build())
     }
 
+    async fn do_put_statement_update(
+        &self,
+        _query: CommandStatementUpdate,
+        _request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        Err(reads_only())
+    }
+
+    async fn do_put_prepared_statement_update(
+        &self,
+        _query: CommandPreparedStatementUpdate,
+        _request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        Err(reads_only())
+    }
+
+    async fn do_put_statement_ingest(
+        &self,
+        _rows: CommandStatementIngest,
+        _request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        Err(reads_only())
+    }
+
     /// What there is to tell is made once.
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
+}
+
+fn reads_only() -> Status {
+    Status::invalid_argument("only queries that read are answered, one at a time")
 }
 
 /// What all tables are.

@@ -8,4 +8,5 @@ mod metrics;
 mod query;
 mod refused;
 mod search;
+mod sql;
 mod tags;

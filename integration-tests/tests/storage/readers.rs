@@ -18,18 +18,27 @@ fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Fills a store with several blocks.
-fn fill(dir: &Path) -> Result<()> {
+/// Fills a store with several blocks. Its collector goes on.
+fn fill(dir: &Path) -> Result<Collector> {
     let flags = ["--flush-bytes=1MiB", "--flush-age-s=1"];
-    let mut collector = Collector::start(&dir.join("clew-data/collector"), &flags)?;
+    let collector = Collector::start(&dir.join("clew-data/collector"), &flags)?;
     let corpus = dir.join("corpus");
     run(Command::new(program("clew")?).args(["load", "write"]).arg(&corpus).args(["--spans", &SPANS.to_string()]))?;
     let send = ["--endpoint", &collector.url(), "--rate", "8000"];
     run(Command::new(program("clew")?).args(["load", "send"]).arg(&corpus).args(send))?;
     collector.settle()?;
-    ensure!(collector.process.stop(std::time::Duration::from_secs(20))?);
-    Ok(())
+    Ok(collector)
 }
+
+/// Runs a script of `readers/` in a folder; what it prints.
+fn script(dir: &Path, name: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("readers");
+    let mut command = Command::new(installed("python/bin/python")?);
+    command.current_dir(dir).arg(here.join(name)).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(run(&mut command)?.stdout)
+}
+
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md");
 
 /// What Clew itself says is there: the answers that the examples should give.
 fn expected(dir: &Path) -> Result<BTreeMap<&'static str, Value>> {
@@ -88,13 +97,8 @@ fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
 #[test]
 fn duckdb_and_pandas_count_in_blocks_what_clew_counts() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    fill(dir.path())?;
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = run(Command::new(installed("python/bin/python")?)
-        .current_dir(dir.path())
-        .arg(here.join("readers/run.py"))
-        .arg(here.join("../docs/schema.md")))?;
-    let mut answers: BTreeMap<String, Value> = serde_json::from_slice(&read.stdout)?;
+    ensure!(fill(dir.path())?.process.stop(std::time::Duration::from_secs(20))?);
+    let mut answers: BTreeMap<String, Value> = serde_json::from_slice(&script(dir.path(), "run.py", &[SCHEMA])?)?;
     for (example, answer) in expected(dir.path())? {
         let given = answers.remove(example).with_context(|| format!("docs/schema.md has no example {example}"))?;
         assert_eq!(given, answer, "{example}");
@@ -102,5 +106,15 @@ fn duckdb_and_pandas_count_in_blocks_what_clew_counts() -> Result<()> {
     let slowest = answers.remove("slowest").context("docs/schema.md has no example slowest")?;
     assert_eq!(list(&slowest).len(), 10);
     assert!(answers.is_empty(), "nothing checks {answers:?}");
+    Ok(())
+}
+
+#[test]
+fn sql_over_adbc_gives_what_duckdb_finds_in_the_blocks() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let collector = fill(dir.path())?;
+    let url = format!("grpc://{}", collector.grpc);
+    let equal = String::from_utf8(script(dir.path(), "beside.py", &[&url, SCHEMA])?)?;
+    assert!(equal.trim().parse::<u32>()? >= 20, "{equal}");
     Ok(())
 }

@@ -91,14 +91,13 @@ SELECT approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) FROM spans
 > +-----------------------------------------------------------------------------------+
 
 SELECT nothing FROM spans
-> Schema error: No field named nothing.
-> Valid fields are spans.trace_id, spans.span_id, spans.parent_span_id, spans.name, spans.kind, spans.start_time, spans.end_time, spans.duration, spans.status, spans.status_message, spans.service_name, spans.root_service_name, spans.root_name, spans.resource_id, spans.scope_name, spans.scope_version, spans.trace_state, spans.flags, spans.dropped_attributes_count, spans.dropped_events_count, spans.dropped_links_count, spans.attributes, spans."span.http.route", spans."span.ratio", spans."span.size", spans."span.vip", spans."span.vip.level", spans."resource.service.name", spans."resource.zone".
+> No field named nothing; DESCRIBE and a table's name lists its columns
 
 SELECT * FROM nowhere
-> Error during planning: table 'clew.public.nowhere' not found
+> table 'clew.public.nowhere' not found
 
 SELECT name FROM spans WHERE
-> SQL error: ParserError("Expected: an expression, found: EOF")
+> sql parser error: Expected: an expression, found: EOF
 
 SELECT count(*) FROM spans UNION ALL SELECT count(*) FROM spans
 > +----------+
