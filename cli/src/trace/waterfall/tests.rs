@@ -4,14 +4,15 @@
 //!
 //! ```text
 //! === title [width N]
-//! id | parent | service | name | start µs | end µs [| error: status] [| exception: type: message]
+//! id | parent | service | name | start µs | end µs [| error: status] [| exception: type: message] [| kind: client]
 //! --- the picture
 //! ```
 //!
-//! Ids are digits; a parent of `-` is none. Texts know the escapes \n \t \e (escape) \u{...} and \{text*times}.
+//! `fixed` in the title has the clocks' estimates applied. Ids are digits; a parent of `-` is none. Texts know the escapes \n \t \e (escape) \u{...} and \{text*times}.
 
 use std::path::PathBuf;
 
+use clew_query::analysis::skew::{corrected, skews};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     resource::v1::Resource,
@@ -83,6 +84,10 @@ fn span(line: &str) -> ResourceSpans {
         let (kind, what) = extra.split_once(':').unwrap();
         match kind {
             "error" => span.status = Some(Status { code: 2, message: text(what.trim()) }),
+            "kind" => {
+                let kinds = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+                span.kind = kinds.iter().position(|kind| *kind == what.trim()).unwrap() as i32;
+            }
             "exception" => {
                 let (kind, message) = what.split_once(':').unwrap();
                 let attributes = vec![
@@ -103,8 +108,13 @@ fn span(line: &str) -> ResourceSpans {
 }
 
 fn picture(tree: &Tree, reasons: Option<&[String]>, style: Style) -> String {
+    drawn(tree, &Facts::of(tree), reasons, false, style)
+}
+
+fn drawn(tree: &Tree, facts: &Facts, reasons: Option<&[String]>, fixed: bool, style: Style) -> String {
     let mut out = Vec::new();
-    draw(&mut out, &"7".repeat(32), tree, reasons, style).unwrap();
+    let subject = Subject { tree, facts, trace_id: &"7".repeat(32), reasons, fixed, all: false };
+    draw(&mut out, subject, style).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -121,7 +131,14 @@ fn pictures_are_as_expected() {
         let width = title.split_once("width ").map_or(80, |(_, width)| width.parse().unwrap());
         let lines = given.lines().filter(|line| !line.trim().is_empty());
         let tree = Tree::build(TracesData { resource_spans: lines.map(span).collect() });
-        let drawn = picture(&tree, None, Style { width, colour: false });
+        let style = Style { width, colour: false };
+        let drawn = if title.ends_with("fixed") {
+            let skews = skews(&tree);
+            let fixed = corrected(&tree, &skews);
+            drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, true, style)
+        } else {
+            picture(&tree, None, style)
+        };
         for line in drawn.lines() {
             assert!(line.width() <= width, "{title}: too wide: {line}");
             assert!(!line.chars().any(char::is_control), "{title}: {line:?}");
