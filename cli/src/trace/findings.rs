@@ -156,11 +156,11 @@ impl Findings<'_> {
     }
 }
 
-fn named(service: &str) -> &str {
+pub(crate) fn named(service: &str) -> &str {
     if service.is_empty() { "(no service)" } else { bounded(service) }
 }
 
-fn operation(service: &str, name: &str) -> String {
+pub(crate) fn operation(service: &str, name: &str) -> String {
     format!("{} {name}", named(service)).trim_end().to_owned()
 }
 

@@ -1,10 +1,10 @@
 //! `clew trace`: shows one trace in the terminal.
 
 mod facts;
-mod findings;
+pub(crate) mod findings;
 mod folded;
 mod id;
-mod waterfall;
+pub(crate) mod waterfall;
 
 use std::{
     io::{self, Write},

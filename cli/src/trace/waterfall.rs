@@ -202,15 +202,8 @@ impl Picture<'_> {
         self.notes(out, row, going_on)
     }
 
-    /// The lines of the tree before a name. What is too deep to be drawn is told by a number.
     fn lines(&self, row: Row, going_on: &[bool]) -> String {
-        let Some((_, above)) = going_on.split_first().filter(|_| row.depth > 0) else { return String::new() };
-        if row.depth * 2 > self.left() / 2 {
-            return format!("⋯{} ", row.depth);
-        }
-        let mut lines: String = above.iter().map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
-        lines.push_str(if row.last { "└ " } else { "├ " });
-        lines
+        branch(row.depth, row.last, going_on, self.left() / 2)
     }
 
     /// The lines of the tree beside what stands below a row.
@@ -296,6 +289,18 @@ impl Picture<'_> {
     }
 }
 
+/// The lines of the tree before a name, in at most `room` columns: what is deeper is told by a number. `going_on` says of each
+/// level above whether the line of its siblings goes on.
+pub(crate) fn branch(depth: usize, last: bool, going_on: &[bool], room: usize) -> String {
+    let Some((_, above)) = going_on.split_first().filter(|_| depth > 0) else { return String::new() };
+    if depth * 2 > room {
+        return format!("⋯{depth} ");
+    }
+    let mut lines: String = above.iter().map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
+    lines.push_str(if last { "└ " } else { "├ " });
+    lines
+}
+
 /// What a span says about why it failed: the status, and the exception if that says more.
 pub(crate) fn reasons(node: &Node) -> Vec<String> {
     let status = node.span.status.as_ref().map_or("", |status| bounded(&status.message));
@@ -322,4 +327,4 @@ pub(crate) fn bounded(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //! ```text
 //! === title [width N]
 //! id | parent | service | name | start µs | end µs [| error: status] [| exception: type: message] [| kind: client]
+//!     [| attribute: key=text]
 //! --- the picture
 //! ```
 //!
@@ -88,6 +89,10 @@ fn span(line: &str) -> ResourceSpans {
                 let kinds = ["unspecified", "internal", "server", "client", "producer", "consumer"];
                 span.kind = kinds.iter().position(|kind| *kind == what.trim()).unwrap() as i32;
             }
+            "attribute" => {
+                let (key, value) = what.split_once('=').unwrap();
+                span.attributes.push(attribute(key.trim(), &text(value)));
+            }
             "exception" => {
                 let (kind, message) = what.split_once(':').unwrap();
                 let attributes = vec![
@@ -118,9 +123,9 @@ fn drawn(tree: &Tree, facts: &Facts, reasons: Option<&[String]>, fixed: bool, st
     String::from_utf8(out).unwrap()
 }
 
-#[test]
-fn pictures_are_as_expected() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/waterfall.txt");
+/// Draws each case of a file, from its title, what is given, and its width, and shows which ones come out otherwise.
+pub(crate) fn check_pictures(file: &str, picture: impl Fn(&str, &str, usize) -> String) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
     let cases = std::fs::read_to_string(&path).unwrap();
     let (preface, cases) = cases.split_once("=== ").unwrap();
     let mut rewritten = preface.to_owned();
@@ -129,16 +134,7 @@ fn pictures_are_as_expected() {
         let (title, body) = case.split_once('\n').unwrap();
         let (given, expected) = body.split_once("---\n").unwrap_or_else(|| panic!("{title} has no ---"));
         let width = title.split_once("width ").map_or(80, |(_, width)| width.parse().unwrap());
-        let lines = given.lines().filter(|line| !line.trim().is_empty());
-        let tree = Tree::build(TracesData { resource_spans: lines.map(span).collect() });
-        let style = Style { width, colour: false };
-        let drawn = if title.ends_with("fixed") {
-            let skews = skews(&tree);
-            let fixed = corrected(&tree, &skews);
-            drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, true, style)
-        } else {
-            picture(&tree, None, style)
-        };
+        let drawn = picture(title, given, width);
         for line in drawn.lines() {
             assert!(line.width() <= width, "{title}: too wide: {line}");
             assert!(!line.chars().any(char::is_control), "{title}: {line:?}");
@@ -155,6 +151,25 @@ fn pictures_are_as_expected() {
     } else {
         assert!(wrong.is_empty(), "{}\nUPDATE_EXPECT=1 rewrites {}", wrong.join("\n"), path.display());
     }
+}
+
+/// The trace of some lines.
+pub(crate) fn tree(lines: &str) -> Tree {
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    Tree::build(TracesData { resource_spans: lines.map(span).collect() })
+}
+
+#[test]
+fn pictures_are_as_expected() {
+    check_pictures("waterfall.txt", |title, given, width| {
+        let (tree, style) = (tree(given), Style { width, colour: false });
+        if !title.ends_with("fixed") {
+            return picture(&tree, None, style);
+        }
+        let skews = skews(&tree);
+        let fixed = corrected(&tree, &skews);
+        drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, true, style)
+    });
 }
 
 #[test]
