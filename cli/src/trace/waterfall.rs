@@ -219,7 +219,8 @@ impl Picture<'_> {
         lines
     }
 
-    /// The bar of a span, in as many columns as its share of the trace's time. What is shorter than one is a thin line.
+    /// The bar of a span, in as many columns as its share of the trace's time. What is shorter than one is a thin line, or half
+    /// a column when it is on the critical path.
     fn bar(&self, span: usize) -> String {
         let node = &self.tree.nodes[span];
         let columns = self.bars() - 1;
@@ -231,7 +232,8 @@ impl Picture<'_> {
         let first = (from as usize).min(columns - 1);
         let full = ((to - from).round() as usize).min(columns - first);
         if full == 0 {
-            return format!("{}▏{}", " ".repeat(first), " ".repeat(columns - first - 1));
+            let thin = if self.solid.contains_key(&span) { '▌' } else { '▏' };
+            return format!("{}{thin}{}", " ".repeat(first), " ".repeat(columns - first - 1));
         }
         let mut bar = vec!['░'; full];
         for segment in self.solid.get(&span).into_iter().flatten() {

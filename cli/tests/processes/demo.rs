@@ -79,7 +79,9 @@ async fn it_ends_by_itself_and_the_traces_that_it_printed_are_whole() {
         assert!(String::from_utf8_lossy(&shown.stdout).contains("POST /checkout"));
         traces.push(found);
     }
-    for (name, told) in [("one that failed", "failed at payment"), ("why it is slow", "inventory SELECT serial_numbers (1 span)")] {
+    for (name, told) in
+        [("one that failed", "failed at payment"), ("why it is slow", "inventory SELECT serial_numbers (1 span)")]
+    {
         let command = printed_command(&said, name);
         let shown = run(&command.iter().map(String::as_str).chain(["--width", "200"]).collect::<Vec<_>>());
         let text = String::from_utf8_lossy(&shown.stdout).into_owned();
