@@ -198,7 +198,7 @@ impl Picture<'_> {
         let known = node.span.start_time_unix_nano != 0 && !ends_before_it_starts(node);
         let [duration, own] = [node.duration_ns(), self.facts.self_ns[row.node]]
             .map(|time| if known { duration_ns(time) } else { "?".to_owned() });
-        writeln!(out, "{duration:>DURATION$} {own:>DURATION$}")?;
+        writeln!(out, " {duration:>DURATION$} {own:>DURATION$}")?;
         self.notes(out, row, going_on)
     }
 

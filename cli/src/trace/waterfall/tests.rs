@@ -186,6 +186,19 @@ fn colours_come_and_go_in_pairs_and_change_nothing_else() {
 }
 
 #[test]
+fn all_siblings_are_drawn_when_all_are_asked_for() {
+    let calls: String = (2..20).map(|n| format!("{n} | 1 | a | call | {n} | {}\n", n + 1)).collect();
+    let tree = tree(&format!("1 | - | a | root | 0 | 20\n{calls}"));
+    let subject =
+        Subject { tree: &tree, facts: &Facts::of(&tree), trace_id: "7", reasons: None, fixed: false, all: true };
+    let mut out = Vec::new();
+    draw(&mut out, subject, Style { width: 80, colour: false }).unwrap();
+    let drawn = String::from_utf8(out).unwrap();
+    assert_eq!(drawn.lines().filter(|line| line.starts_with(['├', '└'])).count(), 18, "{drawn}");
+    assert!(!drawn.contains("--all"), "{drawn}");
+}
+
+#[test]
 fn an_incomplete_answer_says_so_and_why() {
     let tree = Tree::build(TracesData { resource_spans: vec![span("1 | - | a | b | 0 | 9")] });
     let reasons = ["agent \x1b[2Jx did not answer".to_owned()];
