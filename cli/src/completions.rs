@@ -46,7 +46,18 @@ mod tests {
     fn every_shell_learns_every_command() {
         for shell in Shell::value_variants() {
             let script = String::from_utf8(script(*shell)).unwrap();
-            for word in ["trace", "load", "check", "blocks", "verify", "repair", "completions", "collector"] {
+            for word in [
+                "trace",
+                "compare",
+                "fix-clocks",
+                "load",
+                "check",
+                "blocks",
+                "verify",
+                "repair",
+                "completions",
+                "collector",
+            ] {
                 assert!(script.contains(word), "{shell} does not know {word}");
             }
         }

@@ -12,6 +12,7 @@ mod args;
 mod blocks;
 mod clock;
 mod collector;
+mod compare;
 mod completions;
 mod demo;
 mod deps;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Args),
     /// Show a trace in the terminal
     Trace(trace::Args),
+    /// Set two traces side by side: what is slower, fails, or is only in one
+    Compare(compare::Args),
     /// Find traces with TraceQL
     Search(search::Args),
     /// Show spans as they come
@@ -85,6 +88,7 @@ impl Command {
         match self {
             Self::Demo(args) => args.run(),
             Self::Trace(args) => args.run(),
+            Self::Compare(args) => args.run(),
             Self::Search(args) => args.run(),
             Self::Tail(args) => args.run(),
             Self::Metrics(args) => args.run(),

@@ -143,7 +143,7 @@ async fn tell(options: Options, seen: mpsc::Receiver<shoppers::Sighting>, status
         Err(error) => return tracing::warn!(%error, "no tips"),
     };
     let tips = tips::gather(seen, Collector::new(url, None, Duration::from_secs(5))).await;
-    let command = |trace_id: &str| options.trace_command(trace_id);
+    let command = |name: &str, what: &str| options.command(name, what);
     let shown = status.above(|| tips::show(&tips, command, &options.tempo_url()));
     if let Err(error) = shown {
         tracing::debug!(%error, "nobody reads the tips");

@@ -98,7 +98,7 @@ fn look(kind: Kind, trace_id: [u8; 16], resource_spans: &[impl AsRef<[u8]>]) -> 
 ///
 /// # Errors
 /// When nobody reads.
-pub(crate) fn show(tips: &[Tip], command: impl Fn(&str) -> String, tempo: &str) -> io::Result<()> {
+pub(crate) fn show(tips: &[Tip], command: impl Fn(&str, &str) -> String, tempo: &str) -> io::Result<()> {
     let mut out = output::stdout();
     let Some(first) = tips.first() else { return Ok(()) };
     writeln!(out, "The first traces are stored. Look at them, in another terminal:")?;
@@ -110,7 +110,15 @@ pub(crate) fn show(tips: &[Tip], command: impl Fn(&str) -> String, tempo: &str) 
         };
         let Tip { spans, services, duration_ns, .. } = tip;
         let duration = output::duration_ns(*duration_ns);
-        writeln!(out, "  {name:<16} {}   ({spans} spans of {services} services, {duration})", command(&tip.trace_id))?;
+        writeln!(
+            out,
+            "  {name:<16} {}   ({spans} spans of {services} services, {duration})",
+            command("trace", &tip.trace_id)
+        )?;
+    }
+    if let Some(slow) = tips.iter().find(|tip| tip.kind == Kind::Slow).filter(|slow| slow.trace_id != first.trace_id) {
+        let both = format!("{} {}", first.trace_id, slow.trace_id);
+        writeln!(out, "  {:<16} {}", "why it is slow", command("compare", &both))?;
     }
     writeln!(out, "  {:<16} curl {tempo}/api/v2/traces/{}", "over Tempo's API", first.trace_id)?;
     out.flush()

@@ -1,7 +1,10 @@
 //! `clew trace`: shows one trace in the terminal.
 
+mod facts;
+pub(crate) mod findings;
+mod folded;
 mod id;
-mod waterfall;
+pub(crate) mod waterfall;
 
 use std::{
     io::{self, Write},
@@ -11,12 +14,18 @@ use std::{
 
 use anyhow::Context;
 use clew_common::otlp::json::{self, Ids};
-use clew_query::tree::Tree;
+use clew_query::{
+    analysis::skew::{corrected, skews},
+    tree::Tree,
+};
 use http::Uri;
 use tonic::metadata::{Ascii, MetadataValue};
 
 pub(crate) use self::id::TraceId;
-use self::waterfall::{Style, draw};
+use self::{
+    facts::Facts,
+    waterfall::{Style, Subject, draw},
+};
 use crate::{
     args,
     collector::{Collector, Found, LookupError},
@@ -30,6 +39,10 @@ Examples:
   clew trace 4bf92f3577b34da6a3ce929d0e0e4736           from the collector at 127.0.0.1:4327
   clew trace a3ce929d0e0e4736 --collector tracing:4327  a 64-bit id, from another one
   clew trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq '.resourceSpans[].scopeSpans[].spans'
+  clew trace 4bf92f3577b34da6a3ce929d0e0e4736 --json | jq .analysis.criticalPathParts
+
+Above the waterfall: where the trace failed, and what took its time. Bars are solid on the critical path: the
+stretches that would have to be shorter for the whole to be. `itself` is the time in which no child ran.
 
 A trace can be found within moments of its spans being sent, even while they still wait at an
 agent. Exit code 1 tells that the collector knows no such trace, or could not be asked.")]
@@ -46,9 +59,15 @@ pub(crate) struct Args {
         value_parser = args::collector
     )]
     collector: Uri,
-    /// Print it as OTLP JSON
+    /// Print it as OTLP JSON, with what was found in a field `analysis`
     #[arg(long)]
     json: bool,
+    /// Draw it by the clock of its root, as far as calls tell how clocks differ
+    #[arg(long, conflicts_with = "json")]
+    fix_clocks: bool,
+    /// Draw repeated siblings too
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
     /// Columns to use [default: as wide as the terminal]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     width: Option<u16>,
@@ -84,12 +103,25 @@ impl Args {
     }
 
     fn show(&self, out: &mut impl Write, found: &Found, style: Style) -> anyhow::Result<()> {
-        if self.json {
-            return Ok(writeln!(out, "{}", as_json(found))?);
-        }
         let tree = Tree::decode(&found.resource_spans).context("the collector's answer cannot be read as spans")?;
-        let reasons = found.partial.then_some(&*found.reasons);
-        Ok(draw(out, &hex::encode(self.id.0), &tree, reasons, style)?)
+        let mut facts = Facts::of(&tree);
+        if self.json {
+            return Ok(writeln!(out, "{}", as_json(found, &tree, &facts))?);
+        }
+        let fixed = self.fix_clocks.then(|| corrected(&tree, &skews(&tree)));
+        if let Some(fixed) = &fixed {
+            // What clocks say is in the times as they were sent.
+            facts = Facts { skews: facts.skews, ..Facts::of(fixed) };
+        }
+        let subject = Subject {
+            tree: fixed.as_ref().unwrap_or(&tree),
+            facts: &facts,
+            trace_id: &hex::encode(self.id.0),
+            reasons: found.partial.then_some(&*found.reasons),
+            fixed: self.fix_clocks,
+            all: self.all,
+        };
+        Ok(draw(out, subject, style)?)
     }
 
     fn not_found(&self) -> String {
@@ -107,13 +139,17 @@ impl Args {
     }
 }
 
-/// OTLP JSON: the parts of a TracesData message, one behind the other, are one.
-fn as_json(found: &Found) -> String {
+/// OTLP JSON: the parts of a TracesData message, one behind the other, are one. Readers of OTLP JSON pass over fields that they
+/// do not know, so what was found stands in one more.
+fn as_json(found: &Found, tree: &Tree, facts: &Facts) -> String {
     let mut traces_data = Vec::new();
     for resource_spans in &found.resource_spans {
         prost::encoding::bytes::encode(1, resource_spans, &mut traces_data);
     }
-    json::from_protobuf(&traces_data, Ids::Hex)
+    let spans = json::from_protobuf(&traces_data, Ids::Hex);
+    let fields = spans.strip_suffix('}').unwrap_or(&spans);
+    let comma = if fields.len() > 1 { "," } else { "" };
+    format!("{fields}{comma}\"analysis\":{}}}", facts.as_json(tree))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn a_trace_in_parts_is_drawn_as_one() {
     let drawn = output(&args(&collector(), "AB --width 80")).unwrap();
     assert!(drawn.contains("2 spans  1 service  0 errors"), "{drawn}");
     assert!(drawn.contains("agent on node-7 did not answer in time"), "{drawn}");
-    let rows: Vec<_> = drawn.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
+    let rows: Vec<_> = drawn.lines().skip_while(|line| !line.is_empty()).skip(2).collect();
     assert!(rows[0].contains("parent") && rows[1].starts_with("└ ") && rows[1].contains("child"), "{drawn}");
 }
 
@@ -75,6 +75,28 @@ fn json_is_otlp_json_of_all_parts() {
     assert_eq!(resource_spans.len(), 2);
     let span = &resource_spans[1]["scopeSpans"][0]["spans"][0];
     assert_eq!((&span["traceId"], &span["parentSpanId"]), (&ID.into(), &"0101010101010101".into()));
+}
+
+#[test]
+fn json_tells_what_was_found_beside_the_spans() {
+    let json = output(&args(&collector(), "ab --json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let (parent, child) = ("0101010101010101", "0202020202020202");
+    let analysis = &json["analysis"];
+    assert_eq!(analysis["summary"]["rootSpanId"], parent);
+    assert_eq!(analysis["summary"]["durationNs"], 99_000);
+    let segment = |span: &str, start: u64, end: u64| {
+        let (from, to) = (start.to_string(), end.to_string());
+        serde_json::json!({
+            "spanId": span, "startTimeUnixNano": from, "endTimeUnixNano": to, "durationNs": end - start
+        })
+    };
+    let path = [segment(parent, 1_000, 2_000), segment(child, 2_000, 100_000)];
+    assert_eq!(analysis["criticalPath"], serde_json::json!(path));
+    assert_eq!(analysis["selfTimes"][0], serde_json::json!({ "spanId": parent, "selfNs": 1_000 }));
+    for empty in ["origin", "pairs", "clocks"] {
+        assert_eq!(analysis[empty], serde_json::json!([]), "{empty}");
+    }
 }
 
 #[test]

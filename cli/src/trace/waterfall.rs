@@ -1,12 +1,21 @@
-//! Draws a trace: a line for each span, with a bar where it lies in the trace's time.
+//! Draws a trace: a line for each span, with a bar where it lies in the trace's time. The bar is solid where the span is on
+//! the critical path.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io::{self, Write},
 };
 
-use clew_query::tree::{Node, Place, Row, Tree};
+use clew_query::{
+    analysis::critical_path::Segment,
+    tree::{Node, Place, Row, Tree},
+};
 
+use super::{
+    facts::Facts,
+    findings,
+    folded::{Folded, fold},
+};
 use crate::{
     clock,
     output::duration_ns,
@@ -27,9 +36,24 @@ pub(crate) struct Style {
     pub(crate) colour: bool,
 }
 
+/// What to draw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) facts: &'a Facts,
+    /// The trace's id, in hexadecimal.
+    pub(crate) trace_id: &'a str,
+    /// Why spans may be missing, if they may.
+    pub(crate) reasons: Option<&'a [String]>,
+    /// Estimates of the clocks were applied.
+    pub(crate) fixed: bool,
+    /// Repeated siblings are drawn too.
+    pub(crate) all: bool,
+}
+
 /// What has a colour.
 #[derive(Debug, Clone, Copy)]
-enum Paint {
+pub(crate) enum Paint {
     Plain,
     Bold,
     Dim,
@@ -51,7 +75,7 @@ impl Paint {
 
 impl Style {
     /// Writes text in a colour; the text must be harmless.
-    fn paint(self, out: &mut impl Write, paint: Paint, text: &str) -> io::Result<()> {
+    pub(crate) fn paint(self, out: &mut impl Write, paint: Paint, text: &str) -> io::Result<()> {
         match paint.code() {
             code if self.colour && !code.is_empty() => write!(out, "{code}{text}\x1b[0m"),
             _ => write!(out, "{text}"),
@@ -59,21 +83,24 @@ impl Style {
     }
 }
 
-/// Draws a trace: a header, then the spans from top to bottom. `reasons` say why it may be incomplete, if it may be.
-pub(crate) fn draw(
-    out: &mut impl Write,
-    trace_id: &str,
-    tree: &Tree,
-    reasons: Option<&[String]>,
-    style: Style,
-) -> io::Result<()> {
+/// Draws a trace: a header, what was found, then the spans from top to bottom.
+pub(crate) fn draw(out: &mut impl Write, subject: Subject<'_>, style: Style) -> io::Result<()> {
     let style = Style { width: style.width.max(MIN_WIDTH), ..style };
-    let picture = Picture { tree, style, bounds: tree.bounds() };
-    picture.header(out, trace_id, reasons)?;
+    let Subject { tree, facts, .. } = subject;
+    let mut solid: HashMap<usize, Vec<Segment>> = HashMap::new();
+    for segment in &facts.path {
+        solid.entry(segment.span).or_default().push(*segment);
+    }
+    let folded = if subject.all { Folded::default() } else { fold(tree) };
+    let picture = Picture { tree, facts, style, bounds: tree.bounds(), solid, folded };
+    picture.header(out, subject.trace_id, subject.reasons)?;
+    findings::write(out, tree, facts, subject.fixed, style)?;
     writeln!(out)?;
+    picture.titles(out)?;
     // For each level above a row: whether the line of its siblings goes on.
     let mut going_on: Vec<bool> = Vec::new();
-    for row in tree.rows() {
+    for row in tree.rows().filter(|row| !picture.folded.hides(row.node)) {
+        let row = Row { last: row.last || picture.folded.ends(row.node), ..row };
         going_on.truncate(row.depth);
         picture.row(out, row, &going_on)?;
         going_on.push(!row.last);
@@ -83,19 +110,35 @@ pub(crate) fn draw(
 
 struct Picture<'a> {
     tree: &'a Tree,
+    facts: &'a Facts,
     style: Style,
     bounds: (u64, u64),
+    /// What of the critical path each span has.
+    solid: HashMap<usize, Vec<Segment>>,
+    folded: Folded,
 }
 
 impl Picture<'_> {
     /// Columns for the tree and the names.
     fn left(&self) -> usize {
-        (self.style.width - DURATION - 2) * 3 / 5
+        (self.style.width - 2 * DURATION - 3) * 3 / 5
     }
 
     /// Columns for the bars.
     fn bars(&self) -> usize {
-        self.style.width - DURATION - 2 - self.left()
+        self.style.width - 2 * DURATION - 3 - self.left()
+    }
+
+    fn titles(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.tree.nodes.is_empty() {
+            return Ok(());
+        }
+        let key = if self.facts.path.is_empty() { "" } else { "█ critical path" };
+        let (left, bars) = (self.left() + 1, self.bars());
+        let titles =
+            format!("{:left$}{:<bars$}{:>DURATION$} {:>DURATION$}", "", shown(key, bars).text, "took", "itself");
+        self.style.paint(out, Paint::Dim, &titles)?;
+        writeln!(out)
     }
 
     fn header(&self, out: &mut impl Write, trace_id: &str, reasons: Option<&[String]>) -> io::Result<()> {
@@ -107,12 +150,11 @@ impl Picture<'_> {
             writeln!(out, "  {name}")?;
         }
         let (start, end) = self.bounds;
-        let services: HashSet<_> = tree.nodes.iter().map(|node| self.service(node)).collect();
-        let errors = tree.nodes.iter().filter(|node| node.is_error()).count();
+        let (services, errors) = (self.facts.summary.services.len(), self.facts.summary.errors);
         let begun = if start == 0 { "at an unknown time".to_owned() } else { clock::rfc3339(start) };
         let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
         let when = format!("{begun}  {}", duration_ns(end - start));
-        let what = format!("{}  {}  ", count(tree.nodes.len(), "span"), count(services.len(), "service"));
+        let what = format!("{}  {}  ", count(tree.nodes.len(), "span"), count(services, "service"));
         let errors_told = count(errors, "error");
         let one_line = when.len() + 2 + what.len() + errors_told.len() <= style.width;
         write!(out, "{when}{}{what}", if one_line { "  " } else { "\n" })?;
@@ -152,22 +194,16 @@ impl Picture<'_> {
         write!(out, "  ")?;
         style.paint(out, error, &name)?;
         write!(out, " ")?;
-        style.paint(out, if node.is_error() { Paint::Error } else { Paint::Bar }, &self.bar(node))?;
+        style.paint(out, if node.is_error() { Paint::Error } else { Paint::Bar }, &self.bar(row.node))?;
         let known = node.span.start_time_unix_nano != 0 && !ends_before_it_starts(node);
-        let duration = if known { duration_ns(node.duration_ns()) } else { "?".to_owned() };
-        writeln!(out, " {duration:>DURATION$}")?;
+        let [duration, own] = [node.duration_ns(), self.facts.self_ns[row.node]]
+            .map(|time| if known { duration_ns(time) } else { "?".to_owned() });
+        writeln!(out, " {duration:>DURATION$} {own:>DURATION$}")?;
         self.notes(out, row, going_on)
     }
 
-    /// The lines of the tree before a name. What is too deep to be drawn is told by a number.
     fn lines(&self, row: Row, going_on: &[bool]) -> String {
-        let Some((_, above)) = going_on.split_first().filter(|_| row.depth > 0) else { return String::new() };
-        if row.depth * 2 > self.left() / 2 {
-            return format!("⋯{} ", row.depth);
-        }
-        let mut lines: String = above.iter().map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
-        lines.push_str(if row.last { "└ " } else { "├ " });
-        lines
+        branch(row.depth, row.last, going_on, self.left() / 2)
     }
 
     /// The lines of the tree beside what stands below a row.
@@ -183,8 +219,10 @@ impl Picture<'_> {
         lines
     }
 
-    /// The bar of a span, in as many columns as its share of the trace's time. What is shorter than one is a thin line.
-    fn bar(&self, node: &Node) -> String {
+    /// The bar of a span, in as many columns as its share of the trace's time. What is shorter than one is a thin line, or half
+    /// a column when it is on the critical path.
+    fn bar(&self, span: usize) -> String {
+        let node = &self.tree.nodes[span];
         let columns = self.bars() - 1;
         let (start, end) = self.bounds;
         let whole = (end - start).max(1) as f64;
@@ -193,8 +231,16 @@ impl Picture<'_> {
         let to = place(node.span.end_time_unix_nano.max(node.span.start_time_unix_nano));
         let first = (from as usize).min(columns - 1);
         let full = ((to - from).round() as usize).min(columns - first);
-        let bar = if full == 0 { "▏".to_owned() } else { "█".repeat(full) };
-        format!("{}{bar}{}", " ".repeat(first), " ".repeat(columns - first - full.max(1)))
+        if full == 0 {
+            let thin = if self.solid.contains_key(&span) { '▌' } else { '▏' };
+            return format!("{}{thin}{}", " ".repeat(first), " ".repeat(columns - first - 1));
+        }
+        let mut bar = vec!['░'; full];
+        for segment in self.solid.get(&span).into_iter().flatten() {
+            let column = |time: u64| ((place(time) - from).round().max(0.0) as usize).min(full);
+            bar[column(segment.start)..column(segment.end)].fill('█');
+        }
+        format!("{}{}{}", " ".repeat(first), bar.iter().collect::<String>(), " ".repeat(columns - first - full))
     }
 
     /// What is odd about a span, and what went wrong in it, on lines of their own.
@@ -219,18 +265,20 @@ impl Picture<'_> {
         if ends_before_it_starts(node) {
             notes.push((Paint::Dim, "it ends before it starts".to_owned()));
         }
-        if node.is_error() {
-            let status = node.span.status.as_ref().map_or("", |status| status.message.as_str());
-            let exception = node.exception().map(|exception| match (exception.kind, exception.message) {
-                (Some(kind), Some(message)) => format!("{}: {}", bounded(kind), bounded(message)),
-                (Some(text), None) | (None, Some(text)) => bounded(text).to_owned(),
-                (None, None) => "exception".to_owned(),
-            });
-            let told = exception.as_ref().is_some_and(|exception| exception.contains(bounded(status)));
-            if !status.is_empty() && !told {
-                notes.push((Paint::Error, bounded(status).to_owned()));
+        if let Some((count, time)) = self.folded.after(row.node) {
+            let together = duration_ns(time);
+            notes.push((Paint::Dim, format!("{count} more like it, {together} together (--all shows them)")));
+        }
+        let origin = self.facts.origin.last() == Some(&row.node);
+        let mut why = reasons(node);
+        if origin {
+            match why.first_mut() {
+                Some(first) => *first = format!("failed here: {first}"),
+                None => why.push("failed here".to_owned()),
             }
-            notes.extend(exception.map(|exception| (Paint::Error, exception)));
+        }
+        if origin || node.is_error() {
+            notes.extend(why.into_iter().map(|why| (Paint::Error, why)));
         }
         for (paint, note) in notes {
             let lines = self.lines_below(row, going_on);
@@ -243,12 +291,37 @@ impl Picture<'_> {
     }
 }
 
+/// The lines of the tree before a name, in at most `room` columns: what is deeper is told by a number. `going_on` says of each
+/// level above whether the line of its siblings goes on.
+pub(crate) fn branch(depth: usize, last: bool, going_on: &[bool], room: usize) -> String {
+    let Some((_, above)) = going_on.split_first().filter(|_| depth > 0) else { return String::new() };
+    if depth * 2 > room {
+        return format!("⋯{depth} ");
+    }
+    let mut lines: String = above.iter().map(|goes_on| if *goes_on { "│ " } else { "  " }).collect();
+    lines.push_str(if last { "└ " } else { "├ " });
+    lines
+}
+
+/// What a span says about why it failed: the status, and the exception if that says more.
+pub(crate) fn reasons(node: &Node) -> Vec<String> {
+    let status = node.span.status.as_ref().map_or("", |status| bounded(&status.message));
+    let exception = node.exception().map(|exception| match (exception.kind, exception.message) {
+        (Some(kind), Some(message)) => format!("{}: {}", bounded(kind), bounded(message)),
+        (Some(text), None) | (None, Some(text)) => bounded(text).to_owned(),
+        (None, None) => "exception".to_owned(),
+    });
+    let told = exception.as_ref().is_some_and(|exception| exception.contains(status));
+    let status = (!status.is_empty() && !told).then(|| status.to_owned());
+    status.into_iter().chain(exception).collect()
+}
+
 fn ends_before_it_starts(node: &Node) -> bool {
     node.span.end_time_unix_nano < node.span.start_time_unix_nano
 }
 
 /// The start of a text, at most as much as could ever be shown.
-fn bounded(text: &str) -> &str {
+pub(crate) fn bounded(text: &str) -> &str {
     match text.char_indices().nth(2_000) {
         Some((end, _)) => &text[..end],
         None => text,
@@ -256,4 +329,4 @@ fn bounded(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

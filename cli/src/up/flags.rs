@@ -161,12 +161,12 @@ impl Options {
         format!("http://{}", reachable(self.collector.grpc))
     }
 
-    /// What a person types to see a trace.
-    pub(crate) fn trace_command(&self, trace_id: &str) -> String {
+    /// What a person types to ask this collector.
+    pub(crate) fn command(&self, name: &str, what: &str) -> String {
         if self.collector.grpc == clew_collector::options::Options::default().grpc {
-            return format!("clew trace {trace_id}");
+            return format!("clew {name} {what}");
         }
-        format!("clew trace --collector {} {trace_id}", self.collector_url())
+        format!("clew {name} --collector {} {what}", self.collector_url())
     }
 }
 

@@ -75,7 +75,7 @@ fn greet(options: &Options, data: &Path) -> std::io::Result<()> {
     writeln!(out, "Clew is up: an agent and a collector, with their data in {}.", data.display())?;
     writeln!(out, "  send spans   OTEL_EXPORTER_OTLP_ENDPOINT=http://{} (gRPC)", agent.grpc)?;
     writeln!(out, "               OTEL_EXPORTER_OTLP_ENDPOINT=http://{} (HTTP)", agent.http)?;
-    writeln!(out, "  see a trace  {}", options.trace_command("TRACE-ID"))?;
+    writeln!(out, "  see a trace  {}", options.command("trace", "TRACE-ID"))?;
     writeln!(
         out,
         "               curl http://{}/api/v2/traces/TRACE-ID (Tempo's API, for Grafana too)",

@@ -79,6 +79,14 @@ async fn it_ends_by_itself_and_the_traces_that_it_printed_are_whole() {
         assert!(String::from_utf8_lossy(&shown.stdout).contains("POST /checkout"));
         traces.push(found);
     }
+    for (name, told) in
+        [("one that failed", "failed at payment"), ("why it is slow", "inventory SELECT serial_numbers (1 span)")]
+    {
+        let command = printed_command(&said, name);
+        let shown = run(&command.iter().map(String::as_str).chain(["--width", "200"]).collect::<Vec<_>>());
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.status.success() && text.contains(told), "{text}{}", String::from_utf8_lossy(&shown.stderr));
+    }
     let [order, failed, slow] = traces.try_into().unwrap();
 
     let consumer = spans(&order).into_iter().find(|(_, span)| span.kind() == SpanKind::Consumer);

@@ -22,6 +22,7 @@ pub struct Ports {
     pub agent_http: SocketAddr,
     pub agent_admin: SocketAddr,
     pub collector_admin: SocketAddr,
+    pub collector_grpc: SocketAddr,
     pub tempo: SocketAddr,
 }
 
@@ -37,6 +38,7 @@ impl Ports {
             agent_http: at("agent-http"),
             agent_admin: at("agent-admin"),
             collector_admin: at("collector-admin"),
+            collector_grpc: at("collector-grpc"),
             tempo: at("tempo"),
         }
     }

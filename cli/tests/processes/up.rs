@@ -1,6 +1,6 @@
 //! `clew up`: agent and collector in one process.
 
-use crate::process::{Clew, Ports, found, post, trace};
+use crate::process::{Clew, Ports, found, post, run, trace};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use prost::Message;
 
@@ -37,6 +37,35 @@ async fn a_span_that_was_taken_is_found_soon_and_after_a_restart() {
     assert_eq!(trace(&ports, TRACE_ID).await, Some(one_span()));
     clew.terminate();
     assert!(clew.wait().success(), "{}", clew.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_told_and_compared_and_its_json_can_be_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ports) = (folder.path().join("data"), Ports::free());
+    let mut clew = Clew::start("up", &data, &ports, &[]);
+    clew.wait_ready(&ports).await;
+    let status = post(&format!("http://{}/v1/traces", ports.agent_http), one_span().encode_to_vec()).await;
+    assert_eq!(status, 200);
+    found(&ports, TRACE_ID).await;
+    let url = format!("http://{}", ports.collector_grpc);
+    let said = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--collector", &url]].concat());
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, json) = said(&["trace", TRACE_ID, "--json"]);
+    let facts: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!(facts["analysis"]["criticalPath"][0]["durationNs"], 1_000_000);
+    let (code, told) = said(&["compare", TRACE_ID, TRACE_ID]);
+    assert!(code == Some(0) && told.contains("B took as long as A"), "{told}");
+    let (code, told) = said(&["compare", TRACE_ID, "77"]);
+    assert!(code == Some(1) && told.contains("trace B, 00000000000000000000000000000077"), "{told}");
+
+    let file = folder.path().join("trace.json");
+    std::fs::write(&file, json).unwrap();
+    let output = run(&["import", file.to_str().unwrap(), "--to", &format!("http://{}", ports.agent_http)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

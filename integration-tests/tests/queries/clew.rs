@@ -172,3 +172,44 @@ async fn clew_tail_shows_spans_as_they_come_and_goes_on_where_it_was() -> Result
     assert_eq!(traces["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"], "charge");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clew_trace_says_where_it_failed_and_what_it_waited_for() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let (shown, text, error) = run(&shop, &["trace", &trace_id(1), "--width", "80"])?;
+    assert!(shown && error.is_empty(), "{error}");
+    assert!(text.contains("\nfailed at payments charge: declined\n"), "{text}");
+    assert!(text.contains("60.0 %  shop POST /orders") && text.contains("40.0 %  payments charge"), "{text}");
+    let (_, text, _) = run(&shop, &["trace", &trace_id(1), "--json"])?;
+    let trace: Value = serde_json::from_str(&text)?;
+    assert_eq!(trace["resourceSpans"].as_array().map(Vec::len), Some(2));
+    let analysis = &trace["analysis"];
+    assert_eq!((&analysis["summary"]["spans"], &analysis["summary"]["errors"]), (&2.into(), &1.into()));
+    assert_eq!(analysis["summary"]["durationNs"], 250_000_000);
+    assert_eq!(analysis["origin"][0], "0000000000000002");
+    let path = analysis["criticalPath"].as_array().context("a path")?;
+    let ids: Vec<_> = path.iter().filter_map(|segment| segment["spanId"].as_str()).collect();
+    assert_eq!(ids, ["0000000000000001", "0000000000000002", "0000000000000001"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clew_compare_shows_two_traces_side_by_side() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let mut slow = order(2, now());
+    let charge = &mut slow["resourceSpans"][1]["scopeSpans"][0]["spans"][0];
+    let end = charge["endTimeUnixNano"].as_str().context("an end")?.parse::<u64>()? + 100_000_000;
+    charge["endTimeUnixNano"] = end.to_string().into();
+    shop.send(None, &slow).await?;
+    let (shown, text, error) = run(&shop, &["compare", &trace_id(1), &trace_id(2), "--width", "100"])?;
+    assert!(shown && error.is_empty(), "{error}");
+    assert!(text.contains("+100ms  payments charge itself (+100 %)"), "{text}");
+    assert!(text.contains("order: 1 > 2"), "{text}");
+    let (_, text, _) = run(&shop, &["compare", &trace_id(1), &trace_id(2), "--json"])?;
+    assert_eq!(serde_json::from_str::<Value>(&text)?["places"].as_array().map(Vec::len), Some(2));
+    let (shown, text, error) = run(&shop, &["compare", &trace_id(1), &trace_id(3)])?;
+    assert!(!shown && text.is_empty() && error.contains(&format!("trace B, {}", trace_id(3))), "{error}");
+    Ok(())
+}

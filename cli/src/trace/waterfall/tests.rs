@@ -4,14 +4,16 @@
 //!
 //! ```text
 //! === title [width N]
-//! id | parent | service | name | start µs | end µs [| error: status] [| exception: type: message]
+//! id | parent | service | name | start µs | end µs [| error: status] [| exception: type: message] [| kind: client]
+//!     [| attribute: key=text]
 //! --- the picture
 //! ```
 //!
-//! Ids are digits; a parent of `-` is none. Texts know the escapes \n \t \e (escape) \u{...} and \{text*times}.
+//! `fixed` in the title has the clocks' estimates applied. Ids are digits; a parent of `-` is none. Texts know the escapes \n \t \e (escape) \u{...} and \{text*times}.
 
 use std::path::PathBuf;
 
+use clew_query::analysis::skew::{corrected, skews};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     resource::v1::Resource,
@@ -83,6 +85,14 @@ fn span(line: &str) -> ResourceSpans {
         let (kind, what) = extra.split_once(':').unwrap();
         match kind {
             "error" => span.status = Some(Status { code: 2, message: text(what.trim()) }),
+            "kind" => {
+                let kinds = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+                span.kind = kinds.iter().position(|kind| *kind == what.trim()).unwrap() as i32;
+            }
+            "attribute" => {
+                let (key, value) = what.split_once('=').unwrap();
+                span.attributes.push(attribute(key.trim(), &text(value)));
+            }
             "exception" => {
                 let (kind, message) = what.split_once(':').unwrap();
                 let attributes = vec![
@@ -103,14 +113,19 @@ fn span(line: &str) -> ResourceSpans {
 }
 
 fn picture(tree: &Tree, reasons: Option<&[String]>, style: Style) -> String {
+    drawn(tree, &Facts::of(tree), reasons, false, style)
+}
+
+fn drawn(tree: &Tree, facts: &Facts, reasons: Option<&[String]>, fixed: bool, style: Style) -> String {
     let mut out = Vec::new();
-    draw(&mut out, &"7".repeat(32), tree, reasons, style).unwrap();
+    let subject = Subject { tree, facts, trace_id: &"7".repeat(32), reasons, fixed, all: false };
+    draw(&mut out, subject, style).unwrap();
     String::from_utf8(out).unwrap()
 }
 
-#[test]
-fn pictures_are_as_expected() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/waterfall.txt");
+/// Draws each case of a file, from its title, what is given, and its width, and shows which ones come out otherwise.
+pub(crate) fn check_pictures(file: &str, picture: impl Fn(&str, &str, usize) -> String) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
     let cases = std::fs::read_to_string(&path).unwrap();
     let (preface, cases) = cases.split_once("=== ").unwrap();
     let mut rewritten = preface.to_owned();
@@ -119,9 +134,7 @@ fn pictures_are_as_expected() {
         let (title, body) = case.split_once('\n').unwrap();
         let (given, expected) = body.split_once("---\n").unwrap_or_else(|| panic!("{title} has no ---"));
         let width = title.split_once("width ").map_or(80, |(_, width)| width.parse().unwrap());
-        let lines = given.lines().filter(|line| !line.trim().is_empty());
-        let tree = Tree::build(TracesData { resource_spans: lines.map(span).collect() });
-        let drawn = picture(&tree, None, Style { width, colour: false });
+        let drawn = picture(title, given, width);
         for line in drawn.lines() {
             assert!(line.width() <= width, "{title}: too wide: {line}");
             assert!(!line.chars().any(char::is_control), "{title}: {line:?}");
@@ -140,6 +153,25 @@ fn pictures_are_as_expected() {
     }
 }
 
+/// The trace of some lines.
+pub(crate) fn tree(lines: &str) -> Tree {
+    let lines = lines.lines().filter(|line| !line.trim().is_empty());
+    Tree::build(TracesData { resource_spans: lines.map(span).collect() })
+}
+
+#[test]
+fn pictures_are_as_expected() {
+    check_pictures("waterfall.txt", |title, given, width| {
+        let (tree, style) = (tree(given), Style { width, colour: false });
+        if !title.ends_with("fixed") {
+            return picture(&tree, None, style);
+        }
+        let skews = skews(&tree);
+        let fixed = corrected(&tree, &skews);
+        drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, true, style)
+    });
+}
+
 #[test]
 fn colours_come_and_go_in_pairs_and_change_nothing_else() {
     let tree = Tree::build(TracesData { resource_spans: vec![span("1 | - | a | b | 0 | 9 | error: bad")] });
@@ -151,6 +183,19 @@ fn colours_come_and_go_in_pairs_and_change_nothing_else() {
         plain = plain.replace(code, "");
     }
     assert_eq!(plain, picture(&tree, None, Style { width: 80, colour: false }));
+}
+
+#[test]
+fn all_siblings_are_drawn_when_all_are_asked_for() {
+    let calls: String = (2..20).map(|n| format!("{n} | 1 | a | call | {n} | {}\n", n + 1)).collect();
+    let tree = tree(&format!("1 | - | a | root | 0 | 20\n{calls}"));
+    let subject =
+        Subject { tree: &tree, facts: &Facts::of(&tree), trace_id: "7", reasons: None, fixed: false, all: true };
+    let mut out = Vec::new();
+    draw(&mut out, subject, Style { width: 80, colour: false }).unwrap();
+    let drawn = String::from_utf8(out).unwrap();
+    assert_eq!(drawn.lines().filter(|line| line.starts_with(['├', '└'])).count(), 18, "{drawn}");
+    assert!(!drawn.contains("--all"), "{drawn}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct Compared {
     pub last: bool,
     /// What the first trace and the second one have here.
     pub sides: [Side; 2],
+    /// The spans of both, as indices into their [`Tree::nodes`].
+    pub nodes: [Vec<usize>; 2],
 }
 
 /// What one trace has at a place.
@@ -76,10 +78,11 @@ pub fn compare(first: &Tree, second: &Tree) -> Vec<Compared> {
             continue;
         };
         let (service, name, kind) = place(trees[side], span);
-        compared.push(Compared { service: service.to_owned(), name: name.to_owned(), kind, depth, last, sides });
         let children = [0, 1].map(|side| {
             spans[side].iter().flat_map(|span| &trees[side].nodes[*span].children).copied().collect::<Vec<_>>()
         });
+        let (service, name) = (service.to_owned(), name.to_owned());
+        compared.push(Compared { service, name, kind, depth, last, sides, nodes: spans });
         waiting.extend(groups(trees, starts, &children, depth + 1));
     }
     compared

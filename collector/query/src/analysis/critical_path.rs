@@ -1,6 +1,6 @@
 //! The spans that made a trace take as long as it did.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashMap};
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
@@ -53,6 +53,33 @@ pub fn critical_path(tree: &Tree) -> Vec<Segment> {
     }
     path.reverse();
     path
+}
+
+/// What the spans of one service and name have of a critical path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// `service.name`, empty without one.
+    pub service: &'a str,
+    pub name: &'a str,
+    pub duration_ns: u64,
+}
+
+/// Where the time of a path went, the largest part first; parts of the same size in order of the path.
+#[must_use]
+pub fn parts<'a>(tree: &'a Tree, path: &[Segment]) -> Vec<Part<'a>> {
+    let mut parts: Vec<Part<'a>> = Vec::new();
+    let mut known = HashMap::new();
+    for segment in path {
+        let node = &tree.nodes[segment.span];
+        let (service, name) = (tree.service(node).unwrap_or_default(), node.span.name.as_str());
+        let at = *known.entry((service, name)).or_insert(parts.len());
+        if at == parts.len() {
+            parts.push(Part { service, name, duration_ns: 0 });
+        }
+        parts[at].duration_ns += segment.end - segment.start;
+    }
+    parts.sort_by_key(|part| Reverse(part.duration_ns));
+    parts
 }
 
 /// A part of the walk.

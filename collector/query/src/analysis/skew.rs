@@ -1,15 +1,15 @@
 //! How far the clocks of services that call each other are apart.
 //!
 //! A server works while its client waits. What its spans lie outside of the client's must come from the clocks, and how much
-//! room they have within bounds how far these can be apart. It is told, and never applied to a span.
+//! room they have within bounds how far these can be apart. [`skews`] tells it; only who asks for [`corrected`] has it applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::pairing::{PairKind, pairs};
 use crate::tree::{Node, Tree, text};
 
 /// What tells the time: a service on a host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Clock {
     /// `service.name`, empty without one.
     pub service: String,
@@ -55,6 +55,41 @@ pub fn skews(tree: &Tree) -> Vec<Skew> {
         calls.entry(clocks).or_default().push(bounds);
     }
     calls.into_iter().filter_map(|((caller, callee), bounds)| skew(caller, callee, &bounds)).collect()
+}
+
+/// The trace as it would be if all clocks told the time of its root's, by the estimates of [`skews`]. A clock that no calls
+/// connect with it keeps its time. Times that are not known stay so.
+#[must_use]
+pub fn corrected(tree: &Tree, skews: &[Skew]) -> Tree {
+    let mut corrected = tree.clone();
+    let mut links: HashMap<&Clock, Vec<(&Clock, i64)>> = HashMap::new();
+    for Skew { caller, callee, estimate_ns, .. } in skews {
+        links.entry(caller).or_default().push((callee, *estimate_ns));
+        links.entry(callee).or_default().push((caller, estimate_ns.saturating_neg()));
+    }
+    // How far each clock is ahead of the first one that it is connected with.
+    let mut ahead: HashMap<Clock, i64> = HashMap::new();
+    for start in tree.first_root_index().into_iter().chain(tree.rows().map(|row| row.node)) {
+        let mut waiting = vec![(clock(tree, &tree.nodes[start]), 0i64)];
+        while let Some((at, offset)) = waiting.pop() {
+            if ahead.contains_key(&at) {
+                continue;
+            }
+            let further = links.get(&at).into_iter().flatten();
+            waiting.extend(further.map(|(other, step)| ((*other).clone(), offset.saturating_add(*step))));
+            ahead.insert(at, offset);
+        }
+    }
+    for node in &mut corrected.nodes {
+        let offset = ahead.get(&clock(tree, node)).copied().unwrap_or(0);
+        let events = node.span.events.iter_mut().map(|event| &mut event.time_unix_nano);
+        let times = [&mut node.span.start_time_unix_nano, &mut node.span.end_time_unix_nano];
+        for time in times.into_iter().chain(events).filter(|time| **time != 0) {
+            *time = time.saturating_sub_signed(offset).max(1);
+        }
+    }
+    corrected.order();
+    corrected
 }
 
 fn skew(caller: Clock, callee: Clock, bounds: &[(i64, i64)]) -> Option<Skew> {

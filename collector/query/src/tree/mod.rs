@@ -45,7 +45,7 @@ pub struct Node {
 }
 
 /// Where a span hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// It has no parent.
     Root,
@@ -96,7 +96,7 @@ impl Tree {
         }
         tree.find_parents();
         tree.cut_circles();
-        tree.find_children();
+        tree.order();
         tree
     }
 
@@ -153,7 +153,10 @@ impl Tree {
         (self.nodes[a].span.start_time_unix_nano, a) < (self.nodes[b].span.start_time_unix_nano, b)
     }
 
-    fn find_children(&mut self) {
+    /// Lists roots and children by start, anew.
+    pub(crate) fn order(&mut self) {
+        self.roots.clear();
+        self.nodes.iter_mut().for_each(|node| node.children.clear());
         let mut order: Vec<_> = (0..self.nodes.len()).collect();
         // By start, the longer one first: what encloses another stands above it.
         order.sort_by_key(|index| {

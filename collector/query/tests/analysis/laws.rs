@@ -3,11 +3,11 @@
 use clew_query::{
     analysis::{
         compare::{compare, ranked},
-        critical_path::critical_path,
+        critical_path::{critical_path, parts},
         origin::origin,
         pairing::pairs,
         self_time::self_times,
-        skew::skews,
+        skew::{corrected, skews},
         summary::summary,
     },
     tree::Tree,
@@ -56,6 +56,23 @@ fn any_time() -> impl Strategy<Value = u64> + Clone {
 }
 
 proptest! {
+    #[test]
+    fn parts_of_the_critical_path_make_up_its_time(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let path = critical_path(&tree);
+        let whole: u64 = path.iter().map(|segment| segment.end - segment.start).sum();
+        prop_assert_eq!(parts(&tree, &path).iter().map(|part| part.duration_ns).sum::<u64>(), whole);
+    }
+
+    #[test]
+    fn corrected_clocks_leave_every_span_in_its_place(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let corrected = corrected(&tree, &skews(&tree));
+        let places = |tree: &Tree| tree.nodes.iter().map(|node| node.place).collect::<Vec<_>>();
+        prop_assert_eq!(places(&corrected), places(&tree));
+        prop_assert_eq!(corrected.rows().count(), spans.len());
+    }
+
     #[test]
     fn the_critical_path_covers_the_root_without_gaps(spans in spans(any_time())) {
         let tree = tree(&spans);
