@@ -1,11 +1,12 @@
-//! Spans as Parquet: a folder of blocks, laid out as a collector's.
+//! Spans as Parquet: a folder of blocks, laid out as a collector's, but without shapes: it is for other programs, which have it
+//! easier when all columns are in one file.
 
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use clew_common::{ids::Tenant, world::World};
 use clew_storage::{
-    block::{Block, BlockWriter, Spec},
+    block::{Block, BlockError, BlockWriter, Layout, SHAPES, Spec},
     columns::Resource,
     store::{self, Store},
     verify::{Damage, Found, Part, copy_block},
@@ -15,6 +16,9 @@ use clew_storage::{
 const GATHERED_SPANS: usize = 256 << 10;
 /// or of about so many bytes in memory.
 const GATHERED_BYTES: usize = 256 << 20;
+
+/// Rows of a block that are read at a time.
+const ROWS: usize = 8192;
 
 /// Where blocks go.
 pub(crate) struct Folder {
@@ -40,9 +44,29 @@ impl Folder {
         Ok(Self { store, world: world.clone(), tenant, gathered: Vec::new(), spans: 0, bytes: 0 })
     }
 
-    /// Takes a block as it is. Gives what is damaged; nothing of it is taken then.
+    /// Takes a block, with all columns in one file. Gives what is damaged; nothing of it is taken then.
     pub(crate) fn copy(&self, from: &dyn Store, found: &Found, block: &Block) -> anyhow::Result<Option<Damage>> {
-        Ok(copy_block(from, found, block, &*self.store)?)
+        if !block.meta().files.contains_key(SHAPES) {
+            return Ok(copy_block(from, found, block, &*self.store)?);
+        }
+        match self.rewrite(block) {
+            Ok(()) => Ok(None),
+            Err(error) => match error.downcast::<BlockError>() {
+                Ok(error) if error.is_damage() => Ok(Some(Damage { place: error.path, what: error.why.to_string() })),
+                Ok(error) => Err(error.into()),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn rewrite(&self, block: &Block) -> anyhow::Result<()> {
+        let (meta, layout) = (block.meta(), Layout::default().without_shapes());
+        let mut writer = BlockWriter::create(self.store.clone(), &meta.spec(self.tenant.clone()), [&**meta], layout)?;
+        for batch in block.batches(ROWS) {
+            writer.write(&[batch?])?;
+        }
+        writer.finish(block.resources()?.values())?;
+        Ok(())
     }
 
     /// Takes spans.
@@ -78,7 +102,7 @@ impl Folder {
             resources.extend(part.resources.values().filter(|resource| known.insert(resource.id)).cloned());
         }
         let batches: Vec<_> = parts.into_iter().map(|part| part.batch).collect();
-        BlockWriter::write_all(self.store.clone(), spec, &batches, &resources)?;
+        BlockWriter::write_all(&self.store, &spec, &batches, &resources, Layout::default().without_shapes())?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Turns a corpus (`clew load write`) into blocks, and says what each step takes.
 //!
-//! `cargo run --release -p clew-storage --example blocks -- CORPUS FOLDER [SPANS_A_BLOCK [SPANS_A_BATCH [PAGE_ROWS [GROUP_ROWS [LEVEL]]]]]`
+//! `cargo run --release -p clew-storage --example blocks -- CORPUS FOLDER [SPANS_A_BLOCK [SPANS_A_BATCH [PAGE_ROWS [GROUP_ROWS [LEVEL [SHAPE_BYTES]]]]]]`
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         page_rows: number(4, layout.page_rows)?,
         group_rows: number(5, layout.group_rows)?,
         level: number(6, layout.level as usize)? as i32,
+        shape_bytes: Some(number(7, layout.shape_bytes.unwrap_or(0))?).filter(|bytes| *bytes > 0),
     };
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
@@ -93,7 +94,7 @@ impl Run {
         let counts = self.steps.time("counts", || Counts::of(batches));
         let layout = self.layout;
         let meta = self.steps.time("order and write", || {
-            let mut writer = BlockWriter::with_counts(store, spec, counts, layout)?;
+            let mut writer = BlockWriter::with_counts(store, &spec, counts, layout)?;
             writer.write(batches)?;
             writer.finish(resources.values())
         })?;

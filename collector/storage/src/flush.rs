@@ -6,7 +6,7 @@ use clew_common::{ids::Tenant, world::World};
 use parking_lot::Mutex;
 
 use crate::{
-    block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
+    block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
     contents::Contents,
     memtable::{Generation, Table},
     retention::SteadyClock,
@@ -70,7 +70,7 @@ impl Flusher {
             may_duplicate: table.may_duplicate(),
         };
         let path = spec.path();
-        let meta = BlockWriter::write_all(self.store.clone(), spec, &inputs, &table.resources())?;
+        let meta = BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), Layout::default())?;
         let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
         tracing::debug!(%tenant, path, spans = meta.spans, took_ms = started.elapsed().as_millis() as u64, "wrote a block");
         self.contents.flushed(generation, tenant, Arc::new(block));

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{budget::Budget, codes::Codes, tags::TagScope, traces::TraceRows};
+use crate::traceql::{ast::Field, value::Value as FieldValue};
 
 /// What was read of blocks, for all queries. Cheap to clone.
 #[derive(Clone)]
@@ -37,10 +38,12 @@ struct Kept {
 }
 
 /// A block, and what of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A column of a row group.
     Column(Uuid, u32, u32),
+    /// Which shape each row of a group has.
+    Shapes(Uuid, u32),
     /// Which resource each row of a group has.
     Resources(Uuid, u32),
     /// The traces of the block.
@@ -49,6 +52,8 @@ pub enum Key {
     Roots(Uuid),
     /// What the attributes of a row group are called, in a scope.
     Names(Uuid, u32, TagScope),
+    /// The values that a field has in a row group.
+    Values(Uuid, u32, Field),
 }
 
 #[derive(Clone)]
@@ -58,6 +63,7 @@ enum Value {
     Traces(Arc<TraceRows>),
     Roots(Arc<Vec<u32>>),
     Names(Arc<HashSet<String>>),
+    Values(Arc<Vec<FieldValue>>),
 }
 
 struct Entry {
@@ -141,6 +147,19 @@ impl Cache {
         let bytes = |names: &HashSet<String>| names.iter().map(|name| name.len() + 48).sum();
         match self.get(key, || read().map(|names| (bytes(&names), Value::Names(Arc::new(names)))))? {
             Value::Names(names) => Ok(names),
+            _ => unreachable!("a key names one kind of value"),
+        }
+    }
+
+    pub(super) fn values(
+        &self,
+        key: Key,
+        read: impl FnOnce() -> Result<Vec<FieldValue>, BlockError>,
+    ) -> Result<Arc<Vec<FieldValue>>, BlockError> {
+        let text = |value: &FieldValue| if let FieldValue::String(text) = value { text.len() } else { 0 };
+        let bytes = |values: &[FieldValue]| values.iter().map(|value| size_of::<FieldValue>() + text(value)).sum();
+        match self.get(key, || read().map(|values| (bytes(&values), Value::Values(Arc::new(values)))))? {
+            Value::Values(values) => Ok(values),
             _ => unreachable!("a key names one kind of value"),
         }
     }

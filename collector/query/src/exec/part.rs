@@ -63,7 +63,11 @@ impl Part {
         match &self.place {
             Place::Block { block, group } => {
                 let key = Key::Column(block.meta().id, *group as u32, column as u32);
-                cache.column(key, || block.column(*group, column))
+                cache.column(key, || {
+                    block.column_with(*group, column, || {
+                        cache.column(Key::Shapes(block.meta().id, *group as u32), || block.shapes(*group))
+                    })
+                })
             }
             Place::Memory { batch, .. } => {
                 let array = batch.column(column);

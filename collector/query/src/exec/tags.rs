@@ -19,15 +19,17 @@ use super::{
     Budget, Cache, Range, Stopped,
     cache::Key,
     candidates::units,
+    coded::Coded,
+    field::{needs_trace, sources},
     mask::Mask,
     metrics::counted::counted,
     parallel,
     part::{Part, Place},
-    scope::Scope,
+    scope::{Opened, Scope},
 };
 use crate::traceql::{
     INTRINSICS,
-    ast::{Field, Pipeline, SpansetExpr, SpansetKind, Stage},
+    ast::{Field, Intrinsic, Pipeline, SpansetExpr, SpansetKind, Stage},
     at::At,
     value::Value,
 };
@@ -145,11 +147,14 @@ pub fn tag_values(
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;
         let (part, mask) = &some.parts[at];
-        Ok::<_, Stopped>(values(&scope, *part, field, mask, options.limit))
+        Ok::<_, Stopped>(values_kept(&scope, *part, field, mask, options.limit))
     });
     let mut all = Distinct { limit: options.limit, ..Distinct::default() };
     for found in found {
-        found?.into_iter().for_each(|value| all.add(value));
+        match found? {
+            Ok(values) => values.iter().for_each(|value| all.add(value.clone())),
+            Err(error) => scope.failed(&error),
+        }
     }
     Ok(TagValues { values: all.values, missing: scope.missing.into_inner(), inspected_spans: some.spans })
 }
@@ -183,8 +188,13 @@ fn some_spans(scope: &Scope, filter: Option<&Pipeline>, range: Range, budget: &B
 
 /// The rows of a mask that start within a range; None when there are none.
 pub fn within(scope: &Scope, part: usize, mask: Mask, range: Range) -> Option<Mask> {
-    let rows = scope.parts[part].part.rows;
-    if range != Range::ALL {
+    let Opened { part: Part { rows, place, .. }, .. } = &scope.parts[part];
+    let rows = *rows;
+    let whole = match place {
+        Place::Block { block, .. } => range.has(block.meta().start_min) && range.has(block.meta().start_max),
+        Place::Memory { .. } => range == Range::ALL,
+    };
+    if !whole {
         let starts = &scope.links(part as u32)?.starts;
         let kept = BooleanBuffer::collect_bool(rows, |row| mask.keeps(row) && range.has(starts.value(row)));
         return (kept.count_set_bits() > 0).then(|| Mask::of(kept));
@@ -264,8 +274,38 @@ fn of_lists(array: Option<ArrayRef>, mask: &Mask, inside: Option<usize>, names: 
     }
 }
 
-fn values(scope: &Scope, part: usize, field: &Field, mask: &Mask, limit: usize) -> Vec<Value> {
-    let coded = scope.coded(field, part as u32, mask);
+/// Values of a row group that are kept: if there are more, none are.
+const MOST_KEPT: usize = 4096;
+
+/// The values of a whole row group do not change, and are mostly few.
+fn values_kept(
+    scope: &Scope,
+    part: usize,
+    field: &Field,
+    mask: &Mask,
+    limit: usize,
+) -> Result<Arc<Vec<Value>>, BlockError> {
+    let of_part = &scope.parts[part].part;
+    // A root may be in another part.
+    let of_root = [Field::Intrinsic(Intrinsic::RootName), Field::Intrinsic(Intrinsic::RootService)];
+    if let (Place::Block { block, group }, Mask::All) = (&of_part.place, mask)
+        && !needs_trace(field)
+        && !of_root.contains(field)
+    {
+        let key = Key::Values(block.meta().id, *group as u32, field.clone());
+        let read = || {
+            let coded = Coded::of(&sources(of_part, &scope.cache, field)?, of_part.rows);
+            Ok(values(coded, mask, MOST_KEPT))
+        };
+        let kept = scope.cache.values(key, read)?;
+        if kept.len() < MOST_KEPT {
+            return Ok(kept);
+        }
+    }
+    Ok(Arc::new(values(scope.coded(field, part as u32, mask), mask, limit)))
+}
+
+fn values(coded: Coded, mask: &Mask, limit: usize) -> Vec<Value> {
     let mut used = vec![false; coded.values.len()];
     mask.rows(coded.codes.len()).for_each(|row| used[coded.codes[row] as usize] = true);
     let mut distinct = Distinct { limit, ..Distinct::default() };

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use crate::merge::Attribute;
 
-const VERSION: u32 = 1;
+/// Version 1 has no shapes.
+const VERSION: u32 = 2;
 
 /// What a block is going to be.
 #[derive(Clone, Debug)]
@@ -139,7 +140,7 @@ pub enum MetaError {
     #[error("the meta is damaged: its checksum is wrong")]
     Checksum,
     /// Another program wrote it.
-    #[error("the meta has format version {0}, this program knows {VERSION}")]
+    #[error("the meta has format version {0}, this program knows those up to {VERSION}")]
     Version(u64),
 }
 
@@ -165,6 +166,19 @@ impl Meta {
             services_complete: true,
             attributes: Vec::new(),
             attributes_complete: true,
+        }
+    }
+
+    /// What a block like this one would be; `tenant` is its own.
+    pub fn spec(&self, tenant: Tenant) -> Spec {
+        Spec {
+            id: self.id,
+            tenant,
+            level: self.level,
+            created_ms: self.created_ms,
+            wal: self.wal.clone(),
+            replaces: self.replaces.clone(),
+            may_duplicate: self.may_duplicate,
         }
     }
 
@@ -195,7 +209,7 @@ impl Meta {
             version: u64,
         }
         let Version { version } = serde_json::from_slice(meta)?;
-        if version != u64::from(VERSION) {
+        if !(1..=u64::from(VERSION)).contains(&version) {
             return Err(MetaError::Version(version));
         }
         Ok(serde_json::from_slice(meta)?)
@@ -274,9 +288,9 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_by_its_number() {
-        let meta = Meta { version: 2, ..Meta::new(&spec()) };
+        let meta = Meta { version: 3, ..Meta::new(&spec()) };
         let error = Meta::from_bytes(&meta.to_bytes().unwrap()).unwrap_err();
-        assert!(matches!(error, MetaError::Version(2)), "{error}");
+        assert!(matches!(error, MetaError::Version(3)), "{error}");
     }
 
     #[test]

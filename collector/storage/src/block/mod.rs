@@ -1,23 +1,28 @@
 //! Blocks: spans that will not change any more, as Parquet files that others can read too.
 //!
 //! A block is a folder `<tenant>/blocks/<day>/<id>/` of a [`Store`](crate::store::Store): `spans.parquet` with the spans,
-//! sorted by (trace_id, start_time, span_id); `resources.parquet` with the resources that they name; `filter.bin`, which
-//! tells what traces are not in it; and `meta.json`, written last: without it there is no block.
+//! sorted by (trace_id, start_time, span_id); `shapes.parquet`, where that saves space, with what many spans say alike;
+//! `resources.parquet` with the resources that they name; `filter.bin`, which tells what traces are not in it; and
+//! `meta.json`, written last: without it there is no block.
 //!
 //! `write` makes blocks, `read` reads them, `meta` and `filter` are the small files.
 
 mod filter;
 mod meta;
 mod read;
+mod shapes;
 mod write;
 
 pub use filter::{Filter, FilterError};
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
 pub use read::{Block, BlockError, Cache, Why};
+pub use shapes::SHAPE_ID;
 pub use write::{BlockWriter, CHECKSUMS, Layout, WriteError};
 
 /// The spans.
 pub const SPANS: &str = "spans.parquet";
+/// What many of them say alike; not every block has it.
+pub const SHAPES: &str = "shapes.parquet";
 /// What they share.
 pub const RESOURCES: &str = "resources.parquet";
 /// Which traces are not in it.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clew_common::{ids::Tenant, world::World};
 
 use crate::{
-    block::{Block, BlockError, BlockWriter, Cache, Spec, WalRange, WriteError},
+    block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
     compact::{
         pick::{Candidate, Job},
         streams::Streams,
@@ -93,17 +93,23 @@ impl Compactor {
             may_duplicate: metas().any(|meta| meta.may_duplicate),
         };
         let path = spec.path();
-        let mut writer = BlockWriter::create(self.store.clone(), spec, metas())?;
-        let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)))?;
-        while let Some(window) = streams.next()? {
-            writer.write(&window)?;
-            pause()?;
-        }
         let mut resources = std::collections::HashMap::new();
         for block in &inputs {
             resources.extend(block.resources()?.iter().map(|(id, resource)| (*id, resource.clone())));
         }
-        let meta = writer.finish(resources.values())?;
+        let mut write = |layout| {
+            let mut writer = BlockWriter::create(self.store.clone(), &spec, metas(), layout)?;
+            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)))?;
+            while let Some(window) = streams.next()? {
+                writer.write(&window)?;
+                pause()?;
+            }
+            Ok(writer.finish(resources.values())?)
+        };
+        let meta = match write(Layout::default()) {
+            Err(CompactError::Write(WriteError::TooManyShapes)) => write(Layout::default().without_shapes())?,
+            written => written?,
+        };
         let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
         let took_ms = started.elapsed().as_millis() as u64;
         tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans = meta.spans, took_ms, "merged blocks");

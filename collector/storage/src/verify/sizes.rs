@@ -4,7 +4,7 @@ use parquet::{errors::ParquetError, file::metadata::ParquetMetaDataReader};
 
 use super::Found;
 use crate::{
-    block::{FILTER, META, Meta, RESOURCES, SPANS},
+    block::{FILTER, META, Meta, RESOURCES, SHAPE_ID, SHAPES, SPANS},
     store::{Store, StoreError},
 };
 
@@ -17,6 +17,8 @@ pub struct Sizes {
     pub times: u64,
     /// Names, kinds, statuses, scopes, flags and dropped counts.
     pub names: u64,
+    /// The spans' references to shapes, and the shapes.
+    pub shapes: u64,
     /// The spans' references to resources, and the resources.
     pub resources: u64,
     /// Attributes of spans, and spans that are kept as they came.
@@ -47,12 +49,13 @@ impl Sizes {
     }
 
     /// Each with its name.
-    pub fn groups(&self) -> [(&'static str, u64); 8] {
-        let Self { ids, times, names, resources, attributes, events, filter, meta } = *self;
+    pub fn groups(&self) -> [(&'static str, u64); 9] {
+        let Self { ids, times, names, shapes, resources, attributes, events, filter, meta } = *self;
         [
             ("ids", ids),
             ("times", times),
             ("names", names),
+            ("shapes", shapes),
             ("resources", resources),
             ("attributes", attributes),
             ("events", events),
@@ -66,6 +69,7 @@ impl Sizes {
         self.ids += other.ids;
         self.times += other.times;
         self.names += other.names;
+        self.shapes += other.shapes;
         self.resources += other.resources;
         self.attributes += other.attributes;
         self.events += other.events;
@@ -78,6 +82,7 @@ impl Sizes {
             "trace_id" | "span_id" | "parent_span_id" | "parent_row" => &mut self.ids,
             "start_time" | "duration" => &mut self.times,
             "resource_id" => &mut self.resources,
+            SHAPE_ID => &mut self.shapes,
             "events" | "links" => &mut self.events,
             "attributes" | "raw" => &mut self.attributes,
             name if name.starts_with(crate::schema::ATTRIBUTE_PREFIX) => &mut self.attributes,
@@ -95,6 +100,7 @@ pub fn sizes(store: &dyn Store, found: &Found, meta: &Meta) -> Result<Sizes, Siz
     for file in &found.files {
         match file.path.rsplit('/').next() {
             Some(RESOURCES) => sizes.resources += file.bytes,
+            Some(SHAPES) => sizes.shapes += file.bytes,
             Some(FILTER) => sizes.filter += file.bytes,
             Some(META) => sizes.meta += file.bytes,
             _ => {}

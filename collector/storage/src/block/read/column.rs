@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::{
     arrow::{
@@ -14,14 +14,24 @@ use parquet::{
 };
 
 use super::{Why, file::SpansFile};
+use crate::block::shapes::{Place, numbers_of};
 
 /// Rows of a group.
 pub fn rows(file: &SpansFile, group: usize) -> usize {
     usize::try_from(file.metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
 }
 
-/// Whether any row of a row group has a value in a column, as its statistics say.
+/// Whether any row of a row group has a value in a column, as its statistics say; of a column of shapes, whether any of the
+/// block has.
 pub fn has_values(file: &SpansFile, group: usize, column: usize) -> bool {
+    match (file.columns.places.get(column), &file.columns.shapes) {
+        (Some(Place::Shapes(at)), Some((_, shapes))) => shapes.has_values(*at),
+        (Some(Place::Spans(at)), _) => has_values_itself(file, group, *at),
+        _ => false,
+    }
+}
+
+fn has_values_itself(file: &SpansFile, group: usize, column: usize) -> bool {
     let chunks = chunks(file, group, column);
     let empty = |chunk: &&ColumnChunkMetaData| {
         chunk.statistics().and_then(|statistics| statistics.null_count_opt()) == Some(chunk.num_values() as u64)
@@ -37,9 +47,38 @@ fn chunks(file: &SpansFile, group: usize, column: usize) -> Vec<&ColumnChunkMeta
     leaves.map(|leaf| metadata.row_group(group).column(leaf)).collect()
 }
 
-/// A column of a row group, as a block has it (parents are rows); None when no row has a value.
-pub fn read(file: &SpansFile, group: usize, column: usize) -> Result<Option<ArrayRef>, Why> {
-    if !has_values(file, group, column) {
+/// A column of a row group, as a block has it (parents are rows); None when no row has a value. `numbers` are the shapes of the
+/// rows, for those that `is_of_shapes`.
+pub fn read(
+    file: &SpansFile,
+    group: usize,
+    column: usize,
+    numbers: Option<&ArrayRef>,
+) -> Result<Option<ArrayRef>, Why> {
+    match (file.columns.places.get(column), &file.columns.shapes) {
+        (Some(Place::Shapes(at)), Some((_, shapes))) if shapes.has_values(*at) => {
+            let numbers = numbers.ok_or_else(|| Why::Columns("its spans have no shapes".to_owned()))?;
+            let column = shapes.column(numbers_of(numbers)?, *at)?;
+            Ok((column.null_count() < column.len()).then_some(column))
+        }
+        (Some(Place::Spans(at)), _) => read_itself(file, group, *at),
+        _ => Ok(None),
+    }
+}
+
+/// Whether rows have a column by their shapes.
+pub fn is_of_shapes(file: &SpansFile, column: usize) -> bool {
+    matches!(file.columns.places.get(column), Some(Place::Shapes(_)))
+}
+
+/// The shapes of a row group's rows; None when the block has none.
+pub fn read_shapes(file: &SpansFile, group: usize) -> Result<Option<ArrayRef>, Why> {
+    file.columns.shapes.as_ref().map_or(Ok(None), |(numbers, _)| read_itself(file, group, *numbers))
+}
+
+/// A column of the file itself.
+fn read_itself(file: &SpansFile, group: usize, column: usize) -> Result<Option<ArrayRef>, Why> {
+    if !has_values_itself(file, group, column) {
         return Ok(None);
     }
     let chunks = chunks(file, group, column);

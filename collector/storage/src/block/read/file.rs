@@ -14,7 +14,10 @@ use parquet::{
 
 use super::Why;
 use crate::{
-    block::{CHECKSUMS, File},
+    block::{
+        CHECKSUMS, File,
+        shapes::{Columns, Shapes},
+    },
     store::{Source, Store},
 };
 
@@ -24,13 +27,15 @@ pub struct SpansFile {
     length: u64,
     /// Footer, page indexes and Arrow's schema.
     pub metadata: ArrowReaderMetadata,
+    /// The columns of its spans, here and in shapes.
+    pub columns: Columns,
     /// Where each page starts, and its checksum, in the order of the file.
     checksums: Arc<[(u64, u32)]>,
 }
 
 impl SpansFile {
     /// Opens the file at `path`, which is as the block's meta says.
-    pub fn open(store: &dyn Store, path: &str, said: &File) -> Result<Self, Why> {
+    pub fn open(store: &dyn Store, path: &str, said: &File, shapes: Option<Shapes>) -> Result<Self, Why> {
         let tail = said.tail.ok_or_else(|| Why::Columns("the meta does not say where its footer is".to_owned()))?;
         let start = said.bytes.checked_sub(tail.bytes).ok_or(Why::Checksum("its footer is larger than it is"))?;
         let source = store.open(path)?;
@@ -43,12 +48,14 @@ impl SpansFile {
             ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&footer)?;
         let checksums = checksums(&metadata)?;
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
-        Ok(Self { source, length: said.bytes, metadata, checksums })
+        let columns = Columns::new(metadata.schema(), shapes)?;
+        Ok(Self { source, length: said.bytes, metadata, columns, checksums })
     }
 
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
-        self.metadata.metadata().memory_size() + 16 * self.checksums.len()
+        let shapes = self.columns.shapes.as_ref().map_or(0, |(_, shapes)| shapes.bytes());
+        self.metadata.metadata().memory_size() + 16 * self.checksums.len() + shapes
     }
 
     /// For reading pages here and there.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::Schema;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
@@ -20,8 +20,9 @@ use super::{
     pages::Group,
 };
 use crate::{
+    block::shapes::{Place, SHAPE_ID, numbers_of},
     columns::{Resource, write_otlp},
-    schema::{ATTRIBUTE_PREFIX, CORE, core},
+    schema::core,
 };
 
 /// The spans of a trace as OTLP; None when there are none.
@@ -41,7 +42,7 @@ pub fn trace(
         let mut rows = group.rows_of(trace.as_bytes(), near)?;
         while !rows.is_empty() {
             let end = rows.end.min(rows.start + MAX_BATCH_ROWS);
-            parts.push(with_core(&read(file, &mut group, rows.start..end)?)?);
+            parts.push(complete(file, &read(file, &mut group, rows.start..end)?)?);
             rows.start = end;
         }
     }
@@ -97,21 +98,26 @@ fn read(file: &SpansFile, group: &mut Group<'_>, rows: Range<usize>) -> Result<R
 /// A trace's rows are read so many at a time.
 const MAX_BATCH_ROWS: usize = 8192;
 
-/// Puts core columns back that were not read because they have no values.
-fn with_core(batch: &RecordBatch) -> Result<RecordBatch, Why> {
-    let schema = batch.schema();
-    let mut fields = CORE.clone();
-    let mut columns: Vec<ArrayRef> = CORE
-        .iter()
-        .map(|field| match batch.column_by_name(field.name()) {
-            Some(column) => column.clone(),
-            None => new_null_array(field.data_type(), batch.num_rows()),
-        })
-        .collect();
-    for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        if field.name().starts_with(ATTRIBUTE_PREFIX) {
+/// Puts columns in that the rows have by their shapes, and core columns that were not read because they have no values.
+fn complete(file: &SpansFile, batch: &RecordBatch) -> Result<RecordBatch, Why> {
+    let shapes = match &file.columns.shapes {
+        Some((_, shapes)) => {
+            let numbers =
+                batch.column_by_name(SHAPE_ID).ok_or_else(|| Why::Columns(format!("it has no {SHAPE_ID}")))?;
+            Some((numbers_of(numbers)?, shapes))
+        }
+        None => None,
+    };
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    for (at, (field, place)) in file.columns.schema.fields().iter().zip(&file.columns.places).enumerate() {
+        let column = match (place, &shapes) {
+            (Place::Shapes(at), Some((numbers, shapes))) => Some(shapes.column(numbers, *at)?),
+            _ => batch.column_by_name(field.name()).cloned(),
+        };
+        let column = column.filter(|column| at < core::COUNT || column.null_count() < column.len());
+        if column.is_some() || at < core::COUNT {
             fields.push(field.clone());
-            columns.push(column.clone());
+            columns.push(column.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows())));
         }
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Why::Columns(error.to_string()))

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
-use super::{FILTER, Filter, FilterError, META, Meta, MetaError, RESOURCES, SPANS};
+use super::{FILTER, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS, shapes::Shapes};
 use crate::{
     columns::{Resource, ViewError, resources_of},
     store::{Store, StoreError},
@@ -142,12 +142,8 @@ impl Block {
     }
 
     fn read_resources(&self) -> Result<(HashMap<u64, Resource>, usize), BlockError> {
-        let path = format!("{}/{RESOURCES}", self.path);
-        let bytes = read_whole(&*self.store, &path)?;
-        let wrong = |why: Why| BlockError { path: path.clone(), why };
-        if self.meta.files.get(RESOURCES).is_none_or(|file| file.crc32c != crc32c::crc32c(&bytes)) {
-            return Err(wrong(Why::Checksum("its checksum is wrong")));
-        }
+        let bytes = self.read_checked(RESOURCES)?;
+        let wrong = |why: Why| at(&self.path, RESOURCES, why);
         let size = bytes.len();
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build);
         let mut resources = HashMap::new();
@@ -158,6 +154,15 @@ impl Block {
         }
         // About what it takes in memory: Parquet has it compressed.
         Ok((resources, 8 * size))
+    }
+
+    /// A small file.
+    fn read_checked(&self, name: &str) -> Result<Bytes, BlockError> {
+        let bytes = read_whole(&*self.store, &format!("{}/{name}", self.path))?;
+        if self.meta.files.get(name).is_none_or(|file| file.crc32c != crc32c::crc32c(&bytes)) {
+            return Err(at(&self.path, name, Why::Checksum("its checksum is wrong")));
+        }
+        Ok(bytes)
     }
 
     /// All spans in memory form, in order of trace and start, about `rows` of them a batch. Traces may go on in the next
@@ -179,12 +184,12 @@ impl Block {
         Ok((0..file.metadata.metadata().num_row_groups()).map(|group| column::rows(&file, group)).collect())
     }
 
-    /// The columns of its rows, as they are in the file: see [`crate::schema`]. Blocking.
+    /// The columns of its rows: see [`crate::schema`]. Blocking.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn schema(&self) -> Result<SchemaRef, BlockError> {
-        Ok(self.spans()?.metadata.schema().clone())
+        Ok(self.spans()?.columns.schema.clone())
     }
 
     /// A column of a row group, by its place in the schema; None when no row has a value. Parents are in the form that
@@ -193,8 +198,30 @@ impl Block {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn column(&self, group: usize, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        self.column_with(group, column, || self.shapes(group))
+    }
+
+    /// The same for those who read several columns; `shapes` gives what [`Block::shapes`] has given. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged, and those of `shapes`.
+    pub fn column_with(
+        &self,
+        group: usize,
+        column: usize,
+        shapes: impl FnOnce() -> Result<Option<ArrayRef>, BlockError>,
+    ) -> Result<Option<ArrayRef>, BlockError> {
         let file = self.spans()?;
-        column::read(&file, group, column).map_err(|why| at(&self.path, SPANS, why))
+        let numbers = if column::is_of_shapes(&file, column) { shapes()? } else { None };
+        column::read(&file, group, column, numbers.as_ref()).map_err(|why| at(&self.path, SPANS, why))
+    }
+
+    /// What the rows of a row group have several columns by; None when the block has no shapes. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn shapes(&self, group: usize) -> Result<Option<ArrayRef>, BlockError> {
+        column::read_shapes(&*self.spans()?, group).map_err(|why| at(&self.path, SPANS, why))
     }
 
     /// Whether any row of a row group has a value in a column. Reads no more than the file's footer. Blocking.
@@ -207,9 +234,14 @@ impl Block {
 
     fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {
         self.cache.spans(self.meta.id, || {
+            let shapes = self.meta.files.contains_key(SHAPES).then(|| {
+                let bytes = self.read_checked(SHAPES)?;
+                Shapes::from_bytes(bytes).map_err(|why| at(&self.path, SHAPES, why))
+            });
+            let shapes = shapes.transpose()?;
             let path = format!("{}/{SPANS}", self.path);
             let opened = match self.meta.files.get(SPANS) {
-                Some(file) => SpansFile::open(&*self.store, &path, file),
+                Some(file) => SpansFile::open(&*self.store, &path, file, shapes),
                 None => Err(Why::Columns("the meta does not name it".to_owned())),
             };
             opened.map_err(|why| BlockError { path, why })

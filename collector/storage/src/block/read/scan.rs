@@ -53,7 +53,7 @@ impl Iterator for Scan {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        Some(with_parents(&batch, traces))
+        Some(rows.file.columns.complete(&batch).and_then(|batch| with_parents(&batch, traces)))
     }
 }
 

@@ -3,7 +3,7 @@
 use arrow_array::{
     Array, RecordBatch,
     cast::AsArray,
-    types::{Float64Type, Int64Type},
+    types::{Float64Type, Int64Type, UInt32Type},
 };
 use hashbrown::HashMap;
 
@@ -111,6 +111,15 @@ impl<'a> Attributes<'a> {
         self.columns
     }
 
+    /// The value of a row in a column.
+    pub fn value(&self, at: usize, (input, row): (usize, usize), flat: usize) -> Option<Value<'a>> {
+        if let Some(array) = self.own[input][at].filter(|array| array.is_valid(row)) {
+            return value(array, self.columns[at].1, row);
+        }
+        let moved = &self.moved[at];
+        moved.binary_search_by_key(&flat, |(row, _)| *row).ok().map(|found| moved[found].1)
+    }
+
     /// The inputs' own arrays of a column, None where it has none.
     fn arrays(&self, at: usize) -> impl Iterator<Item = (usize, Option<&'a dyn Array>)> {
         self.inputs.iter().zip(&self.own).map(move |(input, own)| (input.num_rows(), own[at]))
@@ -204,16 +213,20 @@ impl<'a> Demoted<'a> {
         if self.array.is_null(row) {
             return None;
         }
-        let value = match self.kind {
-            Type::String => {
-                let strings = self.array.as_any_dictionary_opt()?;
-                let key = self.array.as_dictionary_opt::<arrow_array::types::UInt32Type>()?.keys().value(row);
-                Value::String(strings.values().as_string_opt::<i32>()?.value(key as usize))
-            }
-            Type::Int => Value::Int(self.array.as_primitive_opt::<Int64Type>()?.value(row)),
-            Type::Double => Value::Double(self.array.as_primitive_opt::<Float64Type>()?.value(row)),
-            Type::Bool => Value::Bool(self.array.as_boolean_opt()?.value(row)),
-        };
-        Some(Entry { key: self.key, value })
+        Some(Entry { key: self.key, value: value(self.array, self.kind, row)? })
     }
+}
+
+/// The value of a row that has one. None if the column is of another type.
+fn value(array: &dyn Array, kind: Type, row: usize) -> Option<Value<'_>> {
+    Some(match kind {
+        Type::String => {
+            let strings = array.as_any_dictionary_opt()?;
+            let key = array.as_dictionary_opt::<UInt32Type>()?.keys().value(row);
+            Value::String(strings.values().as_string_opt::<i32>()?.value(key as usize))
+        }
+        Type::Int => Value::Int(array.as_primitive_opt::<Int64Type>()?.value(row)),
+        Type::Double => Value::Double(array.as_primitive_opt::<Float64Type>()?.value(row)),
+        Type::Bool => Value::Bool(array.as_boolean_opt()?.value(row)),
+    })
 }

@@ -18,6 +18,7 @@ use super::{
     lists::{Entry, Events, Links, Value},
     nested::Slots,
     parents::Parents,
+    shapes::{Column, Shapes},
     strings::{FlatStrings, Table},
     summary::Summary,
     values::Values,
@@ -49,68 +50,92 @@ enum Bounds {
 }
 
 impl<'a> Columns<'a> {
-    /// Writes all columns. `traces` are those of `rows`.
+    /// Writes all columns but those of shapes. `traces` are those of `rows`.
     pub fn write(
         &mut self,
         traces: &[[u8; 16]],
         attributes: &[(String, Type)],
+        mut shapes: Option<&mut Shapes>,
         parents: &mut Parents,
         summary: &mut Summary,
     ) -> Result<(), WriteError> {
         summary.traces(traces);
+        let attributes = Attributes::of(self.batches, attributes)?;
+        let numbers = match &mut shapes {
+            Some(shapes) => Some(shapes.number(self.batches, &attributes, self.rows)?),
+            None => None,
+        };
+        let own = |column: Column| shapes.as_ref().is_none_or(|shapes| !shapes.have(column));
         self.required(Bounds::Yes, traces, Values::Ids)?;
-        let spans: Vec<[u8; 8]> = self.flat(core::SPAN_ID, Flat::append_ids)?.gather_all(self.rows);
+        let spans: Vec<[u8; 8]> = Flat::of(self.batches, core::SPAN_ID, Flat::append_ids)?.gather_all(self.rows);
         self.required(Bounds::No, &spans, Values::Random)?;
         self.parents(traces, &spans, parents)?;
         drop(spans);
-        let starts = self.flat(core::START_TIME, Flat::append::<TimestampNanosecondType>)?.gather_all(self.rows);
+        let starts = Flat::of(self.batches, core::START_TIME, Flat::append::<TimestampNanosecondType>)?;
+        let starts = starts.gather_all(self.rows);
         self.required(Bounds::Yes, &starts, Values::I64)?;
-        let durations = self.flat(core::DURATION, Flat::append::<Int64Type>)?.gather_all(self.rows);
+        let durations = Flat::of(self.batches, core::DURATION, Flat::append::<Int64Type>)?.gather_all(self.rows);
         self.required(Bounds::Yes, &durations, Values::I64)?;
         summary.times(&starts, &durations);
         drop((starts, durations));
-        let kinds = self.flat(core::KIND, Flat::append::<Int32Type>)?.gather_all(self.rows);
-        self.required(Bounds::Yes, &kinds, Values::I32)?;
-        self.optional(&self.flat(core::STATUS_CODE, Flat::append::<Int32Type>)?, Bounds::Yes, |values| {
-            Values::I32(values)
-        })?;
+        if own(Column::Core(core::KIND)) {
+            let kinds = Flat::of(self.batches, core::KIND, Flat::append::<Int32Type>)?.gather_all(self.rows);
+            self.required(Bounds::Yes, &kinds, Values::I32)?;
+        }
+        let codes = Flat::of(self.batches, core::STATUS_CODE, Flat::append::<Int32Type>)?;
+        self.optional(&codes, Bounds::Yes, |values| Values::I32(values))?;
         self.strings(core::STATUS_MESSAGE)?;
-        let names = self.flat_strings(core::NAME)?;
+        let names = FlatStrings::of(self.batches, core::NAME)?;
         let (keys, _) = gather_keys(&names.keys, self.rows);
         if keys.len() != self.rows.len() {
             return Err(wrong(core::NAME));
         }
-        self.required(Bounds::Yes, &keys, |keys| Values::Keys { keys, table: names.table.values() })?;
-        let services = self.strings(core::SERVICE_NAME)?;
+        if own(Column::Core(core::NAME)) {
+            self.required(Bounds::Yes, &keys, |keys| Values::Keys { keys, table: names.table.values() })?;
+        }
+        let services = FlatStrings::of(self.batches, core::SERVICE_NAME)?;
+        if own(Column::Core(core::SERVICE_NAME)) {
+            self.keys(&services, Bounds::Yes)?;
+        }
         summary.operations(&names, &services, self.rows);
-        drop((names, services));
-        let resources = self.flat(core::RESOURCE_ID, Flat::append::<UInt64Type>)?.gather_all(self.rows);
+        drop((names, services, keys));
+        let resources = Flat::of(self.batches, core::RESOURCE_ID, Flat::append::<UInt64Type>)?.gather_all(self.rows);
         summary.resources(&resources);
         let resources: Vec<i64> = resources.into_iter().map(u64::cast_signed).collect();
         self.required(Bounds::No, &resources, Values::I64)?;
-        self.strings(core::SCOPE_NAME)?;
-        self.strings(core::SCOPE_VERSION)?;
+        for column in [core::SCOPE_NAME, core::SCOPE_VERSION] {
+            if own(Column::Core(column)) {
+                self.strings(column)?;
+            }
+        }
         self.binary(core::SCOPE_FIELDS)?;
-        self.strings(core::SCOPE_SCHEMA_URL)?;
+        if own(Column::Core(core::SCOPE_SCHEMA_URL)) {
+            self.strings(core::SCOPE_SCHEMA_URL)?;
+        }
         self.strings(core::TRACE_STATE)?;
-        let flags = self.unsigned(core::FLAGS)?.gather_all(self.rows);
-        self.required(Bounds::No, &flags, Values::I32)?;
+        if own(Column::Core(core::FLAGS)) {
+            let flags = self.unsigned(core::FLAGS)?.gather_all(self.rows);
+            self.required(Bounds::No, &flags, Values::I32)?;
+        }
         for column in [core::DROPPED_ATTRIBUTES, core::DROPPED_EVENTS, core::DROPPED_LINKS] {
             self.optional(&self.unsigned(column)?, Bounds::No, |values| Values::I32(values))?;
         }
         self.events()?;
         self.links()?;
-        let attributes = Attributes::of(self.batches, attributes)?;
         self.lists(&attributes)?;
         self.binary(core::RAW)?;
-        for at in 0..attributes.columns().len() {
+        if let Some(numbers) = numbers {
+            let numbers: Vec<i32> = numbers.into_iter().map(u32::cast_signed).collect();
+            self.required(Bounds::No, &numbers, Values::Numbers)?;
+        }
+        for at in (0..attributes.columns().len()).filter(|at| own(Column::Attribute(*at))) {
             self.attribute(&attributes, at)?;
         }
         Ok(())
     }
 
     fn parents(&mut self, traces: &[[u8; 16]], spans: &[[u8; 8]], parents: &mut Parents) -> Result<(), WriteError> {
-        let ids = self.flat(core::PARENT_SPAN_ID, Flat::append_ids)?;
+        let ids = Flat::of(self.batches, core::PARENT_SPAN_ID, Flat::append_ids)?;
         let ids: Vec<Option<[u8; 8]>> = self.rows.iter().map(|row| ids.get(*row as usize)).collect();
         let found = parents.find(traces, spans, &ids);
         // Those that are found need no id.
@@ -127,41 +152,18 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// A column of the batches.
-    fn flat<T: Copy + Default>(
-        &self,
-        at: usize,
-        append: impl Fn(&mut Flat<T>, &dyn Array) -> Option<()>,
-    ) -> Result<Flat<T>, WriteError> {
-        let mut flat = Flat::new(self.batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in self.batches {
-            append(&mut flat, batch.column(at)).ok_or_else(|| wrong(at))?;
-        }
-        Ok(flat)
-    }
-
     /// As the signed numbers that Parquet has.
     fn unsigned(&self, at: usize) -> Result<Flat<i32>, WriteError> {
-        self.flat(at, |flat, array| {
+        Flat::of(self.batches, at, |flat, array| {
             let array = array.as_primitive_opt::<UInt32Type>()?;
             flat.append_with(array, u32::cast_signed);
             Some(())
         })
     }
 
-    fn flat_strings(&self, at: usize) -> Result<FlatStrings<'a>, WriteError> {
-        let mut flat = FlatStrings::new(self.batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in self.batches {
-            flat.append(batch.column(at)).ok_or_else(|| wrong(at))?;
-        }
-        Ok(flat)
-    }
-
     /// Writes a column of strings that may be null.
-    fn strings(&mut self, at: usize) -> Result<FlatStrings<'a>, WriteError> {
-        let flat = self.flat_strings(at)?;
-        self.keys(&flat, Bounds::Yes)?;
-        Ok(flat)
+    fn strings(&mut self, at: usize) -> Result<(), WriteError> {
+        self.keys(&FlatStrings::of(self.batches, at)?, Bounds::Yes)
     }
 
     fn keys(&mut self, flat: &FlatStrings<'_>, bounds: Bounds) -> Result<(), WriteError> {

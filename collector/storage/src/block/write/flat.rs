@@ -1,9 +1,11 @@
 //! The rows of several inputs as one column, and the gathering of some of them in another order.
 
-use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, cast::AsArray};
+use arrow_array::{
+    Array, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, cast::AsArray,
+};
 use arrow_buffer::ArrowNativeType;
 
-use super::{levels::Validity, strings::NULL};
+use super::{WriteError, levels::Validity, strings::NULL, wrong};
 
 /// Values of a column, one input after the other.
 pub struct Flat<T> {
@@ -65,6 +67,21 @@ impl<T: Copy + Default> Flat<T> {
     /// The values of some rows, in their order; for nulls, anything.
     pub fn gather_all(&self, rows: &[u32]) -> Vec<T> {
         rows.iter().map(|row| self.values[*row as usize]).collect()
+    }
+}
+
+impl<T: Copy + Default> Flat<T> {
+    /// A column of all inputs.
+    pub fn of(
+        inputs: &[RecordBatch],
+        at: usize,
+        append: impl Fn(&mut Self, &dyn Array) -> Option<()>,
+    ) -> Result<Self, WriteError> {
+        let mut flat = Self::new(inputs.iter().map(RecordBatch::num_rows).sum());
+        for input in inputs {
+            append(&mut flat, input.column(at)).ok_or_else(|| wrong(at))?;
+        }
+        Ok(flat)
     }
 }
 

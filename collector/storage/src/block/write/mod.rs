@@ -3,8 +3,8 @@
 //! Batches in memory form come in; `columns` takes them a column at a time: `flat`, `strings`, `lists` and `attributes`
 //! read the column of all batches, put its rows into order and take the nulls out. `parents` finds the rows of parents,
 //! `nested` makes levels of lists. `chunk` makes pages of the values: `values` chooses an encoding, `encode` has them,
-//! `levels` the nulls, `stats` the bounds, `thrift` the headers. `spans` puts row groups into a file, `checked` its
-//! checksum; `summary` gathers what the meta says.
+//! `levels` the nulls, `stats` the bounds, `thrift` the headers. `shapes` takes the columns out that follow from others.
+//! `spans` puts row groups into a file, `checked` its checksum; `summary` gathers what the meta says.
 //!
 //! The parquet crate's own writer is not used for spans: it hashes each string again, one by one, though the strings have
 //! keys already, and writes no checksums.
@@ -19,6 +19,7 @@ mod levels;
 mod lists;
 mod nested;
 mod parents;
+mod shapes;
 mod spans;
 mod stats;
 mod strings;
@@ -42,8 +43,12 @@ use parquet::{
 pub use encode::hybrid;
 pub use spans::CHECKSUMS;
 
-use self::{checked::Checked, spans::SpansWriter};
-use super::{FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SPANS, Spec};
+use self::{
+    checked::Checked,
+    shapes::Shapes,
+    spans::{SpansWriter, Written},
+};
+use super::{FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS, Spec};
 use crate::{
     columns::{Resource, resources_batch},
     merge::{Counts, OrderError, locate, order, starts},
@@ -60,11 +65,20 @@ pub struct Layout {
     pub page_rows: usize,
     /// zstd's.
     pub level: i32,
+    /// What a shape has to save, in bytes, for there to be shapes. None: there are none, and all columns are in one file.
+    pub shape_bytes: Option<usize>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { group_rows: 192 << 10, page_rows: 8 << 10, level: 1 }
+        Self { group_rows: 192 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
+    }
+}
+
+impl Layout {
+    /// The same with all columns in one file.
+    pub fn without_shapes(self) -> Self {
+        Self { shape_bytes: None, ..self }
     }
 }
 
@@ -101,6 +115,9 @@ pub enum WriteError {
     /// Attributes are counted in 32 bits.
     #[error("more than 4 billion attributes at once")]
     TooMany,
+    /// It has to be written without shapes.
+    #[error("the spans have too many shapes")]
+    TooManyShapes,
 }
 
 impl WriteError {
@@ -127,10 +144,11 @@ pub struct BlockWriter {
     meta: Meta,
     counts: Counts,
     attributes: Vec<(String, Type)>,
-    spans: SpansWriter<Box<dyn Sink>>,
+    layout: Layout,
+    /// From the first rows on, which tell whether there will be shapes.
+    spans: Option<SpansWriter<Box<dyn Sink>>>,
     /// Rows that have come and are not yet written.
     waiting: Vec<RecordBatch>,
-    group_rows: usize,
 }
 
 impl BlockWriter {
@@ -139,14 +157,22 @@ impl BlockWriter {
     /// # Errors
     /// Those of the store, and when a batch is not in memory form.
     pub fn write_all(
-        store: Arc<dyn Store>,
-        spec: Spec,
+        store: &Arc<dyn Store>,
+        spec: &Spec,
         batches: &[RecordBatch],
         resources: &[Resource],
+        layout: Layout,
     ) -> Result<Meta, WriteError> {
-        let mut writer = Self::with_counts(store, spec, Counts::of(batches), Layout::default())?;
-        writer.waiting = batches.to_vec();
-        writer.finish(resources)
+        let counts = Counts::of(batches);
+        let write = |layout| {
+            let mut writer = Self::with_counts(store.clone(), spec, counts.clone(), layout)?;
+            writer.waiting = batches.to_vec();
+            writer.finish(resources)
+        };
+        match write(layout) {
+            Err(WriteError::TooManyShapes) => write(layout.without_shapes()),
+            written => written,
+        }
     }
 
     /// Starts a block that merges others.
@@ -155,34 +181,22 @@ impl BlockWriter {
     /// Those of the store.
     pub fn create<'a>(
         store: Arc<dyn Store>,
-        spec: Spec,
+        spec: &Spec,
         merged: impl IntoIterator<Item = &'a Meta>,
+        layout: Layout,
     ) -> Result<Self, WriteError> {
         let mut counts = Counts::default();
         merged.into_iter().for_each(|meta| counts.add_block(meta.spans, &meta.attributes));
-        Self::with_counts(store, spec, counts, Layout::default())
+        Self::with_counts(store, spec, counts, layout)
     }
 
     /// Starts a block whose spans have these attributes.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn with_counts(store: Arc<dyn Store>, spec: Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
-        let path = spec.path();
-        let attributes = counts.promoted();
-        let sink = store.create(&format!("{path}/{SPANS}"))?;
-        let spans = SpansWriter::new(sink, attributes.clone(), layout)?;
-        let waiting = Vec::new();
-        Ok(Self {
-            store,
-            path,
-            meta: Meta::new(&spec),
-            counts,
-            attributes,
-            spans,
-            waiting,
-            group_rows: layout.group_rows,
-        })
+    pub fn with_counts(store: Arc<dyn Store>, spec: &Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
+        let (path, meta, attributes) = (spec.path(), Meta::new(spec), counts.promoted());
+        Ok(Self { store, path, meta, counts, attributes, layout, spans: None, waiting: Vec::new() })
     }
 
     /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last
@@ -195,7 +209,7 @@ impl BlockWriter {
         self.waiting.extend(window.iter().filter(|batch| batch.num_rows() > 0).cloned());
         let rows: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
         let bytes: usize = self.waiting.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
-        if rows >= self.group_rows || bytes >= MAX_WAITING_BYTES {
+        if rows >= self.layout.group_rows || bytes >= MAX_WAITING_BYTES {
             self.write_waiting(false)?;
         }
         Ok(())
@@ -224,7 +238,22 @@ impl BlockWriter {
                 }
             }
         }
-        self.spans.write(&batches, &order.rows)
+        let spans = match self.spans.take() {
+            Some(spans) => spans,
+            None => self.create_spans(&batches)?,
+        };
+        self.spans.insert(spans).write(&batches, &order.rows)
+    }
+
+    /// Begins the file of spans; these are its first.
+    fn create_spans(&self, first: &[RecordBatch]) -> Result<SpansWriter<Box<dyn Sink>>, WriteError> {
+        let shapes = match self.layout.shape_bytes {
+            Some(bytes) => shapes::choose(first, &self.attributes, bytes)?,
+            None => Vec::new(),
+        };
+        let shapes = (!shapes.is_empty()).then(|| Shapes::new(shapes, &self.attributes));
+        let sink = self.store.create(&format!("{}/{SPANS}", self.path))?;
+        SpansWriter::new(sink, self.attributes.clone(), shapes, self.layout)
     }
 
     /// Writes what is left and the small files; once this returns, the block is there. `resources` has those that the spans
@@ -234,15 +263,24 @@ impl BlockWriter {
     /// Those of the store.
     pub fn finish<'a>(mut self, resources: impl IntoIterator<Item = &'a Resource>) -> Result<Meta, WriteError> {
         self.write_waiting(true)?;
-        let Self { store, path, mut meta, counts, attributes, spans, .. } = self;
-        let (file, sink, summary) = spans.finish()?;
+        let spans = match self.spans.take() {
+            Some(spans) => spans,
+            None => self.create_spans(&[])?,
+        };
+        let Self { store, path, mut meta, counts, attributes, .. } = self;
+        let Written { file, sink, summary, shapes } = spans.finish()?;
         sink.finish()?;
         meta.files.insert(SPANS.to_owned(), file);
         let named = resources.into_iter().filter(|resource| summary.resources.contains(&resource.id));
         let named: Vec<Resource> = named.cloned().collect();
-        let (bytes, file) = resources_file(&named)?;
-        meta.files.insert(RESOURCES.to_owned(), file);
-        store.put(&format!("{path}/{RESOURCES}"), bytes.into())?;
+        let tables = [(RESOURCES, Some(resources_batch(&named)?)), (SHAPES, shapes.map(Shapes::table).transpose()?)];
+        for (name, table) in tables {
+            if let Some(table) = table {
+                let (bytes, file) = table_file(&table)?;
+                meta.files.insert(name.to_owned(), file);
+                store.put(&format!("{path}/{name}"), bytes.into())?;
+            }
+        }
         summary.tell(&mut meta);
         let filter = Filter::of(summary.hashes)?;
         let filter = filter.as_bytes();
@@ -266,14 +304,13 @@ fn bytes_of(array: &ArrayRef) -> usize {
     array.to_data().get_slice_memory_size().unwrap_or_default()
 }
 
-fn resources_file(resources: &[Resource]) -> Result<(Vec<u8>, File), WriteError> {
-    let batch = resources_batch(resources)?;
+fn table_file(table: &RecordBatch) -> Result<(Vec<u8>, File), WriteError> {
     let properties = WriterProperties::builder()
         .set_created_by(concat!("clew ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .build();
-    let mut writer = ArrowWriter::try_new(Checked::new(Vec::new()), batch.schema(), Some(properties))?;
-    writer.write(&batch)?;
+    let mut writer = ArrowWriter::try_new(Checked::new(Vec::new()), table.schema(), Some(properties))?;
+    writer.write(table)?;
     writer.finish()?;
     let (file, bytes) = writer.inner_mut().take().ok_or(WriteError::TooMany)?;
     Ok((bytes, file))

@@ -16,7 +16,7 @@ use parquet::{
 
 use super::{
     Layout, WriteError, checked::Checked, chunk::ChunkWriter, columns::Columns, flat::Flat, parents::Parents,
-    summary::Summary, wrong,
+    shapes::Shapes, summary::Summary, wrong,
 };
 use crate::{
     block::File,
@@ -31,18 +31,36 @@ pub struct SpansWriter<W: Write + Send> {
     file: SerializedFileWriter<Checked<W>>,
     leaves: Vec<ColumnDescPtr>,
     attributes: Vec<(String, Type)>,
+    shapes: Option<Shapes>,
     layout: Layout,
     chunks: ChunkWriter,
     parents: Parents,
     checksums: String,
-    /// What has been written.
+    summary: Summary,
+}
+
+/// What has been written.
+pub struct Written<W> {
+    /// What the meta says of the file.
+    pub file: File,
+    /// What it was written to.
+    pub sink: W,
+    /// What is in it.
     pub summary: Summary,
+    /// What is not in it.
+    pub shapes: Option<Shapes>,
 }
 
 impl<W: Write + Send> SpansWriter<W> {
     /// `attributes`: those with columns, sorted by key.
-    pub fn new(to: W, attributes: Vec<(String, Type)>, layout: Layout) -> Result<Self, WriteError> {
+    pub fn new(
+        to: W,
+        attributes: Vec<(String, Type)>,
+        shapes: Option<Shapes>,
+        layout: Layout,
+    ) -> Result<Self, WriteError> {
         let schema: SchemaRef = schema::with_attributes(attributes.iter().map(|(key, kind)| (key.as_str(), *kind)));
+        let schema = shapes.as_ref().map_or_else(|| schema.clone(), |shapes| shapes.schema(&schema));
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
         let mut properties = WriterProperties::builder()
             .set_created_by(concat!("clew ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -59,6 +77,7 @@ impl<W: Write + Send> SpansWriter<W> {
             file,
             leaves,
             attributes,
+            shapes,
             layout,
             chunks: ChunkWriter::new(layout)?,
             parents: Parents::default(),
@@ -81,7 +100,7 @@ impl<W: Write + Send> SpansWriter<W> {
         let groups = groups(&traces, self.layout.group_rows);
         let Self { chunks, leaves, .. } = self;
         let mut columns = Columns { chunks, leaves, batches, rows, groups: &groups, done: Vec::new() };
-        columns.write(&traces, &self.attributes, &mut self.parents, &mut self.summary)?;
+        columns.write(&traces, &self.attributes, self.shapes.as_mut(), &mut self.parents, &mut self.summary)?;
         let done = columns.done;
         for chunks in done {
             let mut group = self.file.next_row_group()?;
@@ -97,15 +116,15 @@ impl<W: Write + Send> SpansWriter<W> {
         Ok(())
     }
 
-    /// Writes the footer; gives what the meta says of the file, and what the file was written to.
-    pub fn finish(mut self) -> Result<(File, W, Summary), WriteError> {
+    /// Writes the footer.
+    pub fn finish(mut self) -> Result<Written<W>, WriteError> {
         self.file.append_key_value_metadata(KeyValue::new(CHECKSUMS.to_owned(), self.checksums));
         self.file.flush().map_err(WriteError::Io)?;
         self.file.inner_mut().begin_tail();
         self.file.finish()?;
         let checked = self.file.inner_mut().take();
-        let (file, to) = checked.ok_or(WriteError::TooMany)?;
-        Ok((file, to, self.summary))
+        let (file, sink) = checked.ok_or(WriteError::TooMany)?;
+        Ok(Written { file, sink, summary: self.summary, shapes: self.shapes })
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::hash::BuildHasher;
 
-use arrow_array::{Array, DictionaryArray, StringArray, cast::AsArray, types::UInt32Type};
+use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray, cast::AsArray, types::UInt32Type};
 use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{WriteError, wrong};
 
 /// The key of a null.
 pub const NULL: u32 = u32::MAX;
@@ -65,6 +67,15 @@ pub struct FlatStrings<'a> {
 impl<'a> FlatStrings<'a> {
     pub fn new(rows: usize) -> Self {
         Self { keys: Vec::with_capacity(rows), table: Table::new() }
+    }
+
+    /// A column of all inputs.
+    pub fn of(inputs: &'a [RecordBatch], at: usize) -> Result<Self, WriteError> {
+        let mut flat = Self::new(inputs.iter().map(RecordBatch::num_rows).sum());
+        for input in inputs {
+            flat.append(input.column(at)).ok_or_else(|| wrong(at))?;
+        }
+        Ok(flat)
     }
 
     /// Appends rows without values.

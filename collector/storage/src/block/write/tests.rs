@@ -21,9 +21,13 @@ use proptest::prelude::*;
 use prost::Message;
 use uuid::Uuid;
 
-use super::{BlockWriter, Layout, SPANS, Spec};
+use super::{
+    BlockWriter, Layout, SHAPES, SPANS, Spec, WriteError,
+    shapes::{Column, MAX_SHAPES, choose},
+};
 use crate::{
     block::Meta,
+    block::shapes::{Columns, Shapes},
     columns::{Builder, Resource},
     merge::{Counts, described},
     schema::core,
@@ -120,12 +124,10 @@ fn span(trace: u8, id: u8, parent: u8, start: u64) -> Span {
     }
 }
 
-const SMALL: Layout = Layout { group_rows: 64, page_rows: 16, level: 1 };
+const SMALL: Layout = Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None };
 
-/// Writes a block, in several windows when there are several; gives its rows in memory form.
-fn block(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout) -> (Meta, Vec<RecordBatch>) {
-    let store = Memory::default();
-    let spec = Spec {
+fn spec() -> Spec {
+    Spec {
         id: Uuid::from_bytes([7; 16]),
         tenant: Tenant::default(),
         level: 0,
@@ -133,10 +135,23 @@ fn block(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout) -
         wal: Vec::new(),
         replaces: Vec::new(),
         may_duplicate: false,
-    };
+    }
+}
+
+/// Writes a block, in several windows when there are several; gives its rows in memory form. With shapes, which cost nothing, it
+/// says the same.
+fn block(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout) -> (Meta, Vec<RecordBatch>) {
+    let (meta, rows) = block_as(windows, resources, layout);
+    let (_, with_shapes) = block_as(windows, resources, Layout { shape_bytes: Some(0), ..layout });
+    assert!(said(&with_shapes) == said(&rows));
+    (meta, rows)
+}
+
+fn block_as(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout) -> (Meta, Vec<RecordBatch>) {
+    let (store, spec) = (Memory::default(), spec());
     let path = spec.path();
     let counts = Counts::of(&windows.concat());
-    let mut writer = BlockWriter::with_counts(Arc::new(store.clone()), spec, counts, layout).unwrap();
+    let mut writer = BlockWriter::with_counts(Arc::new(store.clone()), &spec, counts, layout).unwrap();
     windows.iter().for_each(|window| writer.write(window).unwrap());
     let meta = writer.finish(resources).unwrap();
     let files = store.0.lock();
@@ -146,7 +161,10 @@ fn block(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout) -
     }
     assert_eq!(Meta::from_bytes(&files[&format!("{path}/meta.json")]).unwrap(), meta);
     let reader = ParquetRecordBatchReaderBuilder::try_new(files[&format!("{path}/{SPANS}")].clone()).unwrap();
-    let rows: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    let shapes = files.get(&format!("{path}/{SHAPES}")).map(|file| Shapes::from_bytes(file.clone()).unwrap());
+    let columns = Columns::new(reader.schema(), shapes).unwrap();
+    let rows: Vec<RecordBatch> =
+        reader.build().unwrap().map(|rows| columns.complete(&rows.unwrap()).unwrap()).collect();
     let rows = with_parents(&rows);
     assert_eq!(meta.spans as usize, rows.iter().map(RecordBatch::num_rows).sum::<usize>());
     (meta, rows)
@@ -328,4 +346,64 @@ proptest! {
         prop_assert_eq!(meta.spans as usize, said(&batches).len());
         prop_assert!(keys(&rows).is_sorted());
     }
+}
+
+/// A span of one of some operations. What follows from the operation, what comes once, and what comes by chance are attributes.
+fn of_operation(n: u64, operation: u64) -> Span {
+    let attributes = vec![
+        attribute("route", Value::StringValue(format!("/route/{operation}"))),
+        attribute("port", Value::IntValue(8000 + operation as i64)),
+        attribute("cached", Value::BoolValue(operation.is_multiple_of(2))),
+        attribute("request", Value::StringValue(format!("request {n}"))),
+        attribute("shard", Value::IntValue((n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as i64)),
+    ];
+    Span {
+        trace_id: (n / 4).to_be_bytes().repeat(2),
+        span_id: n.to_be_bytes().to_vec(),
+        name: format!("operation {operation}"),
+        attributes,
+        ..span(1, 1, 0, n)
+    }
+}
+
+#[test]
+fn columns_that_follow_from_the_operation_are_in_shapes() {
+    let spans = |range: Range<u64>| range.map(|n| of_operation(n, n * n % 23)).collect();
+    let [(first, resources), (second, _)] = [batch(spans(1..4000), "cart"), batch(spans(4000..9000), "cart")];
+    let batches = [first, second];
+    let attributes = Counts::of(&batches).promoted();
+    let chosen = choose(&batches, &attributes, 32).unwrap();
+    let is_chosen = |key: &str| {
+        let at = attributes.iter().position(|(other, _)| other == key).unwrap();
+        chosen.contains(&Column::Attribute(at))
+    };
+    assert!(chosen.contains(&Column::Core(core::NAME)));
+    assert_eq!(["route", "port", "cached", "request", "shard"].map(is_chosen), [true, true, true, false, false]);
+
+    let layout = Layout { shape_bytes: Some(32), ..SMALL };
+    let (meta, rows) = block_as(&[batches.to_vec()], &resources, layout);
+    assert!(meta.files.contains_key(SHAPES));
+    assert!(said(&rows) == said(&batches));
+    let alone = block_as(&[batches.to_vec()], &resources, SMALL).0;
+    assert!(meta.bytes() < alone.bytes(), "{} {}", meta.bytes(), alone.bytes());
+}
+
+#[test]
+fn too_many_shapes_are_an_error_and_the_block_can_be_written_without() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let window = |range: Range<u64>, operations: u64| {
+        vec![batch(range.map(|n| of_operation(n, n % operations)).collect(), "cart").0]
+    };
+    let windows = [window(1..2000, 5), window(2000..MAX_SHAPES as u64 + 3000, u64::MAX)];
+    let write = |layout| {
+        let counts = Counts::of(&windows.concat());
+        let mut writer = BlockWriter::with_counts(store.clone(), &spec(), counts, layout).unwrap();
+        windows.iter().try_for_each(|window| writer.write(window))?;
+        writer.finish(&[])
+    };
+    let layout = Layout { group_rows: 1000, shape_bytes: Some(0), ..Layout::default() };
+    assert!(matches!(write(layout), Err(WriteError::TooManyShapes)));
+    let meta = write(layout.without_shapes()).unwrap();
+    assert_eq!(meta.spans, MAX_SHAPES as u64 + 2999);
+    assert!(!meta.files.contains_key(SHAPES));
 }

@@ -16,6 +16,8 @@ const MAX_DICTIONARY_BYTES: usize = 64 << 10;
 /// The values, without nulls.
 pub enum Values<'a> {
     I32(&'a [i32]),
+    /// Small ones are more frequent.
+    Numbers(&'a [i32]),
     I64(&'a [i64]),
     F64(&'a [f64]),
     /// 0 or 1.
@@ -64,6 +66,7 @@ impl<'a> Packed<'a> {
                 Some((keys, dictionary)) => Self::keys(keys, Dictionary::I32(dictionary)),
                 None => Self::Words32(values),
             },
+            Values::Numbers(values) => Self::Words32(values),
             Values::I64(values) => match distinct(values, |value| *value) {
                 Some((keys, dictionary)) => Self::keys(keys, Dictionary::I64(dictionary)),
                 None => Self::Words64(values),

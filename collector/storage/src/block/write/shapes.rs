@@ -1,0 +1,459 @@
+//! Shapes: what spans of the same operation say alike (their name, service, scope, route, method, ...) is one row of
+//! `shapes.parquet`, whose number each of them has in the column `shape_id`.
+//!
+//! [`choose`] finds the columns for which this makes a block smaller: those that mostly follow from the others. [`Shapes`]
+//! numbers the shapes of rows as they are written.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt32Array, UInt64Array,
+    builder::StringDictionaryBuilder,
+    cast::AsArray,
+    types::{Int32Type, UInt32Type},
+};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_select::take::take_record_batch;
+use hashbrown::{DefaultHashBuilder, HashMap};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::{
+    WriteError,
+    attributes::Attributes,
+    flat::Flat,
+    lists::Value,
+    strings::{FlatStrings, NULL},
+};
+use crate::{
+    block::shapes::{SHAPE_ID, SPANS_OF_SHAPE},
+    merge::{locate, starts},
+    schema::{self, Type, core},
+};
+
+/// A column that shapes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// By its place in [`core`].
+    Core(usize),
+    /// By its place among the block's attributes.
+    Attribute(usize),
+}
+
+/// The core columns that shapes may have. The first two are what others follow from.
+const CORE: [usize; 7] = [
+    core::NAME,
+    core::SERVICE_NAME,
+    core::KIND,
+    core::SCOPE_NAME,
+    core::SCOPE_VERSION,
+    core::SCOPE_SCHEMA_URL,
+    core::FLAGS,
+];
+
+/// So many rows are looked at to choose columns.
+const SAMPLE_ROWS: usize = 16 << 10;
+
+/// The file and its columns take as much as so many shapes.
+const FILE_SHAPES: usize = 64;
+
+/// A block has no more shapes: all of them are in memory when it is read.
+pub const MAX_SHAPES: usize = 1 << 17;
+
+/// The columns that shall be in shapes; none when there had better be no shapes. A column pays when it takes fewer bytes beside
+/// the ones chosen before (by the entropy of both together) than alone, and the shapes that come of it, `shape_bytes` each,
+/// do not take more than that.
+pub fn choose(
+    batches: &[RecordBatch],
+    attributes: &[(String, Type)],
+    shape_bytes: usize,
+) -> Result<Vec<Column>, WriteError> {
+    let sample = sample(batches)?;
+    let (rows, all): (usize, usize) =
+        (sample.iter().map(RecordBatch::num_rows).sum(), batches.iter().map(RecordBatch::num_rows).sum());
+    if rows == 0 {
+        return Ok(Vec::new());
+    }
+    let attributes = Attributes::of(&sample, attributes)?;
+    let coded = |column| Ok::<_, WriteError>(Some((column, Coded::of(column, &sample, &attributes, rows / 4 + 1)?)));
+    let with_codes = |column| match coded(column) {
+        Ok(Some((column, Some(coded)))) => Some(Ok((column, coded.codes))),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    };
+    let core = CORE.into_iter().map(Column::Core).filter_map(with_codes).collect::<Result<Vec<_>, _>>()?;
+    let others = (0..attributes.columns().len()).map(Column::Attribute).filter_map(with_codes);
+    let mut others = others.collect::<Result<Vec<_>, _>>()?;
+    others.sort_by_cached_key(|(_, codes)| std::cmp::Reverse((Joint::default().with(codes, rows).bits * 1e6) as u64));
+
+    let mut chosen = Vec::new();
+    let mut joint = Joint::default();
+    let mut saved = 0.0;
+    for (column, codes) in core.into_iter().chain(others) {
+        let (alone, together) = (Joint::default().with(&codes, rows), joint.with(&codes, rows));
+        let bytes = (alone.bits - (together.bits - joint.bits)) / 8.0 * all as f64;
+        let price = (together.expected(all) - joint.expected(all)) * shape_bytes as f64;
+        // The first one is what others may follow from.
+        if bytes > price || chosen.is_empty() && together.count > 1 {
+            saved += bytes - price;
+            chosen.push(column);
+            joint = together;
+        }
+    }
+    if chosen.len() < 2 || saved <= (FILE_SHAPES * shape_bytes) as f64 {
+        chosen.clear();
+    }
+    Ok(chosen)
+}
+
+/// Some of the rows, from all over: those that come in one request are alike.
+fn sample(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, WriteError> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let stride = rows.div_ceil(SAMPLE_ROWS).max(1);
+    let mut next = 0;
+    let mut sample = Vec::new();
+    for batch in batches {
+        let rows = (next..batch.num_rows()).step_by(stride);
+        let rows: UInt32Array = rows.map(|row| row as u32).collect();
+        next = next + rows.len() * stride - batch.num_rows();
+        if !rows.is_empty() {
+            sample.push(take_record_batch(batch, &rows)?);
+        }
+    }
+    Ok(sample)
+}
+
+/// Some columns of the sample together.
+#[derive(Default)]
+struct Joint {
+    /// For each row a number for what the columns say together; empty: there are no columns.
+    codes: Vec<u32>,
+    /// How many numbers there are.
+    count: usize,
+    /// Those that one row has.
+    singles: usize,
+    /// Entropy of a row.
+    bits: f64,
+}
+
+impl Joint {
+    /// How many numbers so many rows would have, of which these are some (Fisher's logarithmic series: each time that there are
+    /// e times as many rows, there are as many more numbers as there are now with one row).
+    fn expected(&self, rows: usize) -> f64 {
+        let times = rows as f64 / self.codes.len().max(1) as f64;
+        self.count as f64 + self.singles as f64 * times.ln().max(0.0)
+    }
+
+    /// With another column.
+    fn with(&self, codes: &[u32], rows: usize) -> Self {
+        let mut places: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut counts: Vec<u32> = Vec::new();
+        let pairs = codes.iter().enumerate().map(|(row, code)| (self.codes.get(row).copied().unwrap_or(0), *code));
+        let together = pairs.map(|pair| {
+            let place = *places.entry(pair).or_insert_with(|| {
+                counts.push(0);
+                counts.len() as u32 - 1
+            });
+            counts[place as usize] += 1;
+            place
+        });
+        let codes = together.collect();
+        let share = |count: &u32| f64::from(*count) / rows as f64;
+        let bits = counts.iter().map(|count| -share(count) * share(count).log2()).sum();
+        let singles = counts.iter().filter(|count| **count == 1).count();
+        Self { codes, count: counts.len(), singles, bits }
+    }
+}
+
+/// A column of some batches: for each row the place of its value among the different ones, or [`NULL`].
+struct Coded<'a> {
+    codes: Vec<u32>,
+    values: Vec<Said<'a>>,
+}
+
+/// A value, of a column whose type is known.
+#[derive(Clone, Copy)]
+enum Said<'a> {
+    Text(&'a [u8]),
+    /// 64 bits of a number.
+    Bits(u64),
+}
+
+impl<'a> Said<'a> {
+    fn of(value: Value<'a>) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(Self::Text(text.as_bytes())),
+            Value::Int(int) => Some(Self::Bits(int as u64)),
+            Value::Double(double) => Some(Self::Bits(double.to_bits())),
+            Value::Bool(truth) => Some(Self::Bits(truth.into())),
+            Value::Empty | Value::Other(_) => None,
+        }
+    }
+
+    fn of_core(batch: &'a RecordBatch, at: usize, row: usize) -> Option<Self> {
+        let array = batch.column(at);
+        if array.is_null(row) {
+            return None;
+        }
+        match array.data_type() {
+            DataType::Int32 => Some(Self::Bits(array.as_primitive::<Int32Type>().value(row) as u64)),
+            DataType::UInt32 => Some(Self::Bits(array.as_primitive::<UInt32Type>().value(row).into())),
+            _ => {
+                let strings = array.as_dictionary_opt::<UInt32Type>()?;
+                let values = strings.values().as_string_opt::<i32>()?;
+                Some(Self::Text(values.value(strings.keys().value(row) as usize).as_bytes()))
+            }
+        }
+    }
+}
+
+impl<'a> Coded<'a> {
+    /// None when there are more than `most` different values.
+    fn of(
+        column: Column,
+        batches: &'a [RecordBatch],
+        attributes: &Attributes<'a>,
+        most: usize,
+    ) -> Result<Option<Self>, WriteError> {
+        let number = |column| Self::numbers(&column, u64::from, most);
+        Ok(match column {
+            Column::Core(core::KIND) => {
+                let kinds = Flat::of(batches, core::KIND, |flat, array| {
+                    flat.append_with(array.as_primitive_opt::<Int32Type>()?, i32::cast_unsigned);
+                    Some(())
+                });
+                number(kinds?)
+            }
+            Column::Core(core::FLAGS) => number(Flat::of(batches, core::FLAGS, Flat::append::<UInt32Type>)?),
+            Column::Core(at) => Self::strings(FlatStrings::of(batches, at)?, most),
+            Column::Attribute(at) => match attributes.columns()[at].1 {
+                Type::String => Self::strings(attributes.strings(at)?, most),
+                Type::Int => Self::numbers(&attributes.ints(at)?, i64::cast_unsigned, most),
+                Type::Double => Self::numbers(&attributes.doubles(at)?, f64::to_bits, most),
+                Type::Bool => Self::numbers(&attributes.bools(at)?, u64::from, most),
+            },
+        })
+    }
+
+    fn strings(flat: FlatStrings<'a>, most: usize) -> Option<Self> {
+        let values = flat.table.values();
+        (values.len() <= most)
+            .then(|| Self { values: values.iter().map(|text| Said::Text(text)).collect(), codes: flat.keys })
+    }
+
+    fn numbers<T: Copy + Default>(flat: &Flat<T>, bits: impl Fn(T) -> u64, most: usize) -> Option<Self> {
+        let mut places: HashMap<u64, u32> = HashMap::new();
+        let mut all = Self { codes: Vec::with_capacity(flat.values.len()), values: Vec::new() };
+        let mut last = None;
+        for row in 0..flat.values.len() {
+            let Some(bits) = flat.get(row).map(&bits) else {
+                all.codes.push(NULL);
+                continue;
+            };
+            let code = match last {
+                Some((same, code)) if same == bits => code,
+                _ => *places.entry(bits).or_insert_with(|| {
+                    all.values.push(Said::Bits(bits));
+                    all.values.len() as u32 - 1
+                }),
+            };
+            if all.values.len() > most {
+                return None;
+            }
+            last = Some((bits, code));
+            all.codes.push(code);
+        }
+        Some(all)
+    }
+}
+
+/// The shapes of a block so far.
+pub struct Shapes {
+    columns: Vec<Column>,
+    fields: Vec<FieldRef>,
+    values: Vec<Values>,
+    /// How many spans each has.
+    spans: Vec<u64>,
+    /// Their numbers, by the sum of the hashes of what they say. Each column has other hashes, and nobody outside knows the
+    /// seed, so that two shapes have the same sum by one chance in 2^128.
+    numbers: HashMap<u128, u32>,
+    seed: u64,
+}
+
+/// What shapes say in a column.
+enum Values {
+    Text(Box<StringDictionaryBuilder<UInt32Type>>),
+    Bits(Vec<Option<u64>>),
+}
+
+impl Shapes {
+    /// Without any. `attributes` are those of the block.
+    pub fn new(columns: Vec<Column>, attributes: &[(String, Type)]) -> Self {
+        let fields: Vec<FieldRef> = columns.iter().map(|column| column.field(attributes)).collect();
+        let values = |field: &FieldRef| match field.data_type() {
+            DataType::Dictionary(..) => Values::Text(Box::default()),
+            _ => Values::Bits(Vec::new()),
+        };
+        Self {
+            values: fields.iter().map(values).collect(),
+            columns,
+            fields,
+            spans: Vec::new(),
+            numbers: HashMap::new(),
+            seed: DefaultHashBuilder::default().hash_one(0),
+        }
+    }
+
+    /// Whether they have a column: then the spans do not.
+    pub fn have(&self, column: Column) -> bool {
+        self.columns.contains(&column)
+    }
+
+    /// The schema of spans without these columns, but with the numbers of shapes. `schema` is that of the block.
+    pub fn schema(&self, schema: &SchemaRef) -> SchemaRef {
+        let keep = |field: &&FieldRef| !self.fields.iter().any(|other| other.name() == field.name());
+        let (core, attributes) = schema.fields().split_at(core::COUNT);
+        let mut fields: Vec<FieldRef> = core.iter().filter(keep).cloned().collect();
+        fields.push(Arc::new(Field::new(SHAPE_ID, DataType::UInt32, false)));
+        fields.extend(attributes.iter().filter(keep).cloned());
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The numbers of the shapes of some rows: places in the concatenation of the batches. Among new shapes the more frequent
+    /// come first: small numbers take less.
+    pub fn number(
+        &mut self,
+        batches: &[RecordBatch],
+        attributes: &Attributes<'_>,
+        rows: &[u32],
+    ) -> Result<Vec<u32>, WriteError> {
+        let mut sums = vec![0u128; batches.iter().map(RecordBatch::num_rows).sum()];
+        for at in 0..self.columns.len() {
+            self.add_hashes(at, batches, attributes, &mut sums)?;
+        }
+        let known = self.spans.len();
+        // Of each new shape a row, and how many there are.
+        let mut new: Vec<(u32, u64)> = Vec::new();
+        let mut numbers = Vec::with_capacity(rows.len());
+        for row in rows {
+            let number = *self.numbers.entry(sums[*row as usize]).or_insert_with(|| {
+                new.push((*row, 0));
+                (known + new.len() - 1) as u32
+            });
+            match new.get_mut((number as usize).wrapping_sub(known)) {
+                Some((_, count)) => *count += 1,
+                None => self.spans[number as usize] += 1,
+            }
+            numbers.push(number);
+        }
+        if known + new.len() > MAX_SHAPES {
+            return Err(WriteError::TooManyShapes);
+        }
+        let mut order: Vec<usize> = (0..new.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(new[*at].1));
+        let mut places = vec![0; new.len()];
+        let starts = starts(batches);
+        for (place, at) in order.into_iter().enumerate() {
+            let (row, count) = new[at];
+            places[at] = (known + place) as u32;
+            self.numbers.insert(sums[row as usize], places[at]);
+            self.spans.push(count);
+            self.keep(batches, attributes, &starts, row)?;
+        }
+        let placed = |number: u32| places.get((number as usize).wrapping_sub(known)).copied().unwrap_or(number);
+        numbers.iter_mut().for_each(|number| *number = placed(*number));
+        Ok(numbers)
+    }
+
+    /// Adds what rows say in a column.
+    fn add_hashes(
+        &self,
+        at: usize,
+        batches: &[RecordBatch],
+        attributes: &Attributes<'_>,
+        sums: &mut [u128],
+    ) -> Result<(), WriteError> {
+        let Some(coded) = Coded::of(self.columns[at], batches, attributes, usize::MAX)? else { return Ok(()) };
+        let seed = self.seed.wrapping_add(at as u64);
+        let hash = |value: &Said<'_>| match value {
+            Said::Text(text) => xxh3_128_with_seed(text, seed),
+            Said::Bits(bits) => xxh3_128_with_seed(&bits.to_le_bytes(), seed),
+        };
+        let hashes: Vec<u128> = coded.values.iter().map(hash).collect();
+        for (sum, code) in sums.iter_mut().zip(&coded.codes) {
+            if let Some(hash) = hashes.get(*code as usize) {
+                *sum = sum.wrapping_add(*hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the shape of a row, the next one.
+    fn keep(
+        &mut self,
+        batches: &[RecordBatch],
+        attributes: &Attributes<'_>,
+        starts: &[usize],
+        flat: u32,
+    ) -> Result<(), WriteError> {
+        let (batch, row) = locate(starts, flat);
+        for (column, values) in self.columns.iter().zip(&mut self.values) {
+            let said = match *column {
+                Column::Core(at) => Said::of_core(&batches[batch], at, row),
+                Column::Attribute(at) => attributes.value(at, (batch, row), flat as usize).and_then(Said::of),
+            };
+            match (values, said) {
+                (Values::Text(texts), Some(Said::Text(text))) => {
+                    texts.append_value(str::from_utf8(text).map_err(|_| WriteError::Column("strings".to_owned()))?);
+                }
+                (Values::Text(texts), _) => texts.append_null(),
+                (Values::Bits(all), Some(Said::Bits(bits))) => all.push(Some(bits)),
+                (Values::Bits(all), _) => all.push(None),
+            }
+        }
+        Ok(())
+    }
+
+    /// All of them as a table.
+    pub fn table(self) -> Result<RecordBatch, WriteError> {
+        let mut fields = vec![
+            Arc::new(Field::new(SHAPE_ID, DataType::UInt32, false)),
+            Arc::new(Field::new(SPANS_OF_SHAPE, DataType::UInt64, false)),
+        ];
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from_iter_values(0..self.spans.len() as u32)),
+            Arc::new(UInt64Array::from(self.spans)),
+        ];
+        for (field, values) in self.fields.into_iter().zip(self.values) {
+            arrays.push(match values {
+                Values::Text(mut texts) => Arc::new(texts.finish()),
+                Values::Bits(bits) => of_bits(&field, &bits)?,
+            });
+            fields.push(field);
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    }
+}
+
+impl Column {
+    fn field(self, attributes: &[(String, Type)]) -> FieldRef {
+        match self {
+            Self::Core(at) => schema::CORE[at].clone(),
+            Self::Attribute(at) => {
+                let (key, kind) = &attributes[at];
+                Arc::new(Field::new(format!("{}{key}", schema::ATTRIBUTE_PREFIX), kind.data_type(), true))
+            }
+        }
+    }
+}
+
+fn of_bits(field: &FieldRef, bits: &[Option<u64>]) -> Result<ArrayRef, WriteError> {
+    let each = || bits.iter().copied();
+    Ok(match field.data_type() {
+        DataType::Int32 => Arc::new(each().map(|bits| Some(bits? as i32)).collect::<Int32Array>()),
+        DataType::UInt32 => Arc::new(each().map(|bits| Some(bits? as u32)).collect::<UInt32Array>()),
+        DataType::Int64 => Arc::new(each().map(|bits| Some(bits? as i64)).collect::<Int64Array>()),
+        DataType::Float64 => Arc::new(each().map(|bits| Some(f64::from_bits(bits?))).collect::<Float64Array>()),
+        DataType::Boolean => Arc::new(each().map(|bits| Some(bits? != 0)).collect::<BooleanArray>()),
+        _ => return Err(WriteError::Column(field.name().clone())),
+    })
+}
