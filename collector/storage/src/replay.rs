@@ -1,4 +1,4 @@
-//! Reads the WAL at start: what is in no block yet goes back into memory.
+//! Reads the WAL at start: what is in no block yet goes back into memory, and from there into blocks when that is full.
 
 use std::{collections::HashMap, sync::mpsc};
 
@@ -31,35 +31,45 @@ struct Wanted {
     spans: Bytes,
 }
 
-/// Replays the WAL; gives the number of spans that went into memory.
+/// Replays the WAL; gives the number of spans that were in no block.
 ///
 /// # Errors
-/// When the WAL cannot be read, or a record is of an unknown version.
+/// When the WAL cannot be read, or a record is of an unknown version; when memory is full and a block cannot be written.
 pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
     if inner.world.work == Work::Inline {
         let mut spans = 0;
-        read(inner, stored, recently_ms, |wanted| spans += publish(inner, wanted))?;
-        return Ok(spans);
+        let mut full = Ok(());
+        read(inner, stored, recently_ms, |wanted| {
+            spans += publish(inner, wanted);
+            full = std::mem::replace(&mut full, Ok(())).and_then(|()| make_room(inner));
+        })?;
+        return full.map(|()| spans);
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let (to_decoders, decoders): (Vec<_>, Vec<_>) = (0..threads)
             .map(|_| {
                 let (sender, wanted) = mpsc::sync_channel::<Wanted>(WAITING);
-                (sender, scope.spawn(move || wanted.into_iter().map(|wanted| publish(inner, wanted)).sum::<u64>()))
+                let decode = move || {
+                    wanted.into_iter().try_fold(0, |spans, wanted| {
+                        let spans = spans + publish(inner, wanted);
+                        make_room(inner).map(|()| spans)
+                    })
+                };
+                (sender, scope.spawn(decode))
             })
             .unzip();
         let mut next = 0;
         let outcome = read(inner, stored, recently_ms, |wanted| {
             next = (next + 1) % to_decoders.len();
-            // A decoder that is gone has panicked: joining it says so.
+            // A decoder that is gone has failed: joining it says how.
             let _ = to_decoders[next].send(wanted);
         });
         drop(to_decoders);
         let spans =
             decoders.into_iter().map(|decoder| decoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        let spans = spans.sum();
-        outcome.map(|()| spans)
+        let spans = spans.sum::<Result<u64, OpenError>>();
+        outcome.and(spans)
     })
 }
 
@@ -93,6 +103,20 @@ fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut
             }
         }
     }
+}
+
+/// Makes blocks of what is in memory, if that is full. What the blocks hold stays in the WAL until the next flush: a start after
+/// this one knows it from them.
+fn make_room(inner: &Inner) -> Result<(), OpenError> {
+    if inner.contents.memory().0 < inner.options.max_memory_bytes {
+        return Ok(());
+    }
+    let _one = inner.room.lock();
+    if inner.contents.memory().0 >= inner.options.max_memory_bytes {
+        inner.contents.seal();
+        while inner.flusher.flush_oldest()? {}
+    }
+    Ok(())
 }
 
 fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {

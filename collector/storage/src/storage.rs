@@ -26,7 +26,7 @@ use crate::{
     compact::{CompactError, Compactor},
     contents::Contents,
     decode::{DecodeError, Decoded, Decoder},
-    flush::Flusher,
+    flush::{FlushError, Flusher},
     identity::Identity,
     maintain::{self, MaintainError},
     replay::{self, InBlocks},
@@ -80,7 +80,9 @@ pub(crate) struct Inner {
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
-    flusher: Flusher,
+    pub(crate) flusher: Flusher,
+    /// Held while the replay makes room.
+    pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
     pub(crate) clock: Arc<Mutex<SteadyClock>>,
     checkpoint: checkpoint::File,
@@ -98,7 +100,7 @@ pub struct Opened {
     pub salt: u64,
     /// Requests that were accepted over OTLP lately.
     pub known: Vec<(u64, u128)>,
-    /// Spans that came from the WAL into memory.
+    /// Spans that were in the WAL and in no block.
     pub spans: u64,
 }
 
@@ -125,6 +127,9 @@ pub enum OpenError {
     /// The checkpoint cannot be read.
     #[error("cannot read the checkpoint: {0}")]
     Checkpoint(std::io::Error),
+    /// Memory is full, and a block cannot be written.
+    #[error("cannot make room for what the WAL holds: {0}")]
+    Flush(#[from] FlushError),
     /// The blocks cannot be listed.
     #[error("cannot list the blocks: {0}")]
     Blocks(#[from] StoreError),
@@ -228,6 +233,7 @@ impl Storage {
             options,
             compactor,
             flusher,
+            room: Mutex::default(),
             clock,
             checkpoint,
             grown: Notify::new(),

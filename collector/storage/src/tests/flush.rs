@@ -135,3 +135,25 @@ async fn a_damaged_block_makes_answers_partial_and_nothing_else() {
     // The damaged block's spans came back from the WAL, which still has them.
     assert_eq!(found, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_more_than_memory_may_hold_makes_blocks() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, 16 << 20).storage;
+    for seq in 1..=100 {
+        append(&storage, "default", seq, &[seq as u8, 200], &format!("batch {seq}")).await.unwrap();
+    }
+    let used = storage.stats().memory_bytes;
+    disk.crash(1);
+    let again = open(&disk, used / 4);
+    assert_eq!(again.spans, 200);
+    let stats = again.storage.stats();
+    assert!(stats.memory_bytes < used / 4 && stats.blocks >= 3, "{stats:?}");
+    // Nothing was freed of the WAL: the blocks say what they hold.
+    disk.crash(1);
+    let storage = open(&disk, 16 << 20).storage;
+    for seq in 1..=100 {
+        assert_eq!(find(&storage, "default", seq as u8), [format!("batch {seq}")]);
+    }
+    assert_eq!(find(&storage, "default", 200).len(), 100);
+}
