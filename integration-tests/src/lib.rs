@@ -208,6 +208,21 @@ pub fn installed(path: &str) -> Result<PathBuf> {
 /// The longest wait for a collector to have everything in blocks.
 const SETTLE: Duration = Duration::from_secs(120);
 
+/// The files of this name below a folder, in order.
+pub fn files(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, name)?);
+        } else if path.ends_with(name) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The value of a metric, as the admin port shows it; with labels its whole series name. 0 when it is not there.
 pub fn metric(admin: SocketAddr, name: &str) -> f64 {
     let (_, text) = get(admin, "/metrics").unwrap_or_default();

@@ -1,28 +1,12 @@
 //! Damaged blocks are named, and the others exported.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
+use clew_integration_tests::files;
 
 use crate::{
     clew::{Dir, clew, import, wait_flushed},
     odd, spans,
 };
-
-/// The files of this name below a folder.
-fn files(folder: PathBuf, name: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(path, name)?);
-        } else if path.ends_with(name) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
 
 #[test]
 fn a_damaged_block_is_told_and_the_others_are_exported() -> Result<()> {
@@ -38,7 +22,7 @@ fn a_damaged_block_is_told_and_the_others_are_exported() -> Result<()> {
     let whole = spans::of(&[messages[0].clone(), messages[2].clone()])?;
 
     for (name, at) in [("spans.parquet", 0.5), ("resources.parquet", 0.5), ("meta.json", 0.9), ("filter.bin", 0.5)] {
-        let damaged = files(dir.path("c/blocks"), name)?.get(1).context("three blocks")?.clone();
+        let damaged = files(&dir.path("c/blocks"), name)?.get(1).context("three blocks")?.clone();
         let before = std::fs::read(&damaged)?;
         let mut bytes = before.clone();
         let place = (bytes.len() as f64 * at) as usize;

@@ -1,31 +1,15 @@
 //! Answers from which something may be missing say so.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clew_integration_tests::{
-    python,
+    files, python,
     shop::{Shop, now, order, trace_id},
 };
 use serde_json::json;
 
 use crate::{python::base64, v3::ask};
-
-fn files(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path, name)?);
-        } else if path.ends_with(name) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_damaged_block_hides_is_told() -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clew_integration_tests::{Collector, installed, program};
+use clew_integration_tests::{Collector, files, installed, program};
 use serde_json::{Value, json};
 
 const SPANS: u64 = 20_000;
@@ -27,6 +27,8 @@ fn fill(dir: &Path) -> Result<Collector> {
     let send = ["--endpoint", &collector.url(), "--rate", "8000"];
     run(Command::new(program("clew")?).args(["load", "send"]).arg(&corpus).args(send))?;
     collector.settle()?;
+    let shapes = files(&dir.join("clew-data/collector/blocks"), "shapes.parquet")?;
+    ensure!(!shapes.is_empty(), "no block has shapes: they are not read here");
     Ok(collector)
 }
 

@@ -48,6 +48,11 @@ impl Counts {
         counts
     }
 
+    /// How many spans were counted.
+    pub fn spans(&self) -> u64 {
+        self.spans
+    }
+
     /// Adds a batch.
     pub fn add_batch(&mut self, batch: &RecordBatch) {
         self.spans += batch.num_rows() as u64;

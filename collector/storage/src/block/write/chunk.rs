@@ -30,8 +30,10 @@ pub struct Chunk {
 /// A page with more than this is cut before its rows are full.
 const MAX_PAGE_BYTES: usize = 1 << 20;
 
-/// Rows of fewer bytes, nulls counted, make longer pages, up to so many times as long.
-const LIGHT_ROW_BYTES: usize = 2;
+/// Rows of fewer bytes, nulls counted, make longer pages, up to so many times as long; rows of more make shorter ones, down to half
+/// as long: a lookup inflates a page of each column.
+const LIGHT_ROW_BYTES: usize = 1;
+const HEAVY_ROW_BYTES: usize = 4;
 const MOST_PAGES: usize = 8;
 
 /// More bytes of levels are worth compressing.
@@ -96,7 +98,9 @@ impl ChunkWriter {
         if packed.len() == 0 {
             return levels.rows();
         }
-        (LIGHT_ROW_BYTES * rows * levels.rows() / bytes.max(1)).clamp(rows, MOST_PAGES * rows) / 8 * 8
+        let wanted = (rows * bytes / levels.rows().max(1)).clamp(LIGHT_ROW_BYTES * rows, HEAVY_ROW_BYTES * rows);
+        let wanted = wanted * levels.rows() / bytes.max(1);
+        (wanted.clamp(rows / 2, MOST_PAGES * rows) / 8 * 8).max(8)
     }
 
     fn page(

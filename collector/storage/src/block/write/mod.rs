@@ -248,7 +248,7 @@ impl BlockWriter {
     /// Begins the file of spans; these are its first.
     fn create_spans(&self, first: &[RecordBatch]) -> Result<SpansWriter<Box<dyn Sink>>, WriteError> {
         let shapes = match self.layout.shape_bytes {
-            Some(bytes) => shapes::choose(first, &self.attributes, bytes)?,
+            Some(bytes) => shapes::choose(first, &self.attributes, self.counts.spans() as usize, bytes)?,
             None => Vec::new(),
         };
         let shapes = (!shapes.is_empty()).then(|| Shapes::new(shapes, &self.attributes));

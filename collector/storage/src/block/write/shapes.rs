@@ -61,15 +61,15 @@ pub const MAX_SHAPES: usize = 1 << 17;
 
 /// The columns that shall be in shapes; none when there had better be no shapes. A column pays when it takes fewer bytes beside
 /// the ones chosen before (by the entropy of both together) than alone, and the shapes that come of it, `shape_bytes` each,
-/// do not take more than that.
+/// do not take more than that. `batches` are the first rows of the block, which will have `all`.
 pub fn choose(
     batches: &[RecordBatch],
     attributes: &[(String, Type)],
+    all: usize,
     shape_bytes: usize,
 ) -> Result<Vec<Column>, WriteError> {
     let sample = sample(batches)?;
-    let (rows, all): (usize, usize) =
-        (sample.iter().map(RecordBatch::num_rows).sum(), batches.iter().map(RecordBatch::num_rows).sum());
+    let rows: usize = sample.iter().map(RecordBatch::num_rows).sum();
     if rows == 0 {
         return Ok(Vec::new());
     }

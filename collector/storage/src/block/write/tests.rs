@@ -372,7 +372,7 @@ fn columns_that_follow_from_the_operation_are_in_shapes() {
     let [(first, resources), (second, _)] = [batch(spans(1..4000), "cart"), batch(spans(4000..9000), "cart")];
     let batches = [first, second];
     let attributes = Counts::of(&batches).promoted();
-    let chosen = choose(&batches, &attributes, 32).unwrap();
+    let chosen = choose(&batches, &attributes, 9000, 32).unwrap();
     let is_chosen = |key: &str| {
         let at = attributes.iter().position(|(other, _)| other == key).unwrap();
         chosen.contains(&Column::Attribute(at))

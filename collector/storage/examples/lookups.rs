@@ -1,0 +1,53 @@
+//! Looks traces up in the blocks of a folder, one after the other, and says how long that takes.
+//!
+//! `cargo run --release -p clew-storage --example lookups -- FOLDER [LOOKUPS]`
+
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
+use std::{sync::Arc, time::Instant};
+
+use arrow_array::cast::AsArray;
+use clew_common::{ids::TraceId, world::World};
+use clew_storage::{
+    block::{Block, Cache},
+    schema::core,
+    store,
+    verify::folders,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, ..] = &arguments[..] else { return Err("say FOLDER".into()) };
+    let lookups = arguments.get(1).map_or(Ok(5000), |text| text.parse::<usize>())?;
+    let store = store::open(folder, &World::real())?;
+    let cache = Arc::new(Cache::new(256 << 20));
+    let mut blocks = Vec::new();
+    let mut traces: Vec<TraceId> = Vec::new();
+    for found in folders(&store)? {
+        let block = Block::open(store.clone(), &found.path, cache.clone())?;
+        for group in 0..block.groups()?.len() {
+            let ids = block.column(group, core::TRACE_ID)?;
+            let ids = ids.as_ref().and_then(|ids| ids.as_fixed_size_binary_opt());
+            let ids = ids.map_or(&[][..], |ids| ids.value_data().as_chunks::<16>().0);
+            traces.extend(ids.chunk_by(|a, b| a == b).filter_map(|run| TraceId::new(run[0])));
+        }
+        blocks.push(block);
+    }
+    // A step that has no divisor in common with their number goes through all of them.
+    let step = (traces.len() * 618 / 1000) | 1;
+    let mut times = Vec::with_capacity(lookups);
+    let mut bytes = 0;
+    for at in 0..lookups {
+        let trace = &traces[at * step % traces.len()];
+        let start = Instant::now();
+        for block in blocks.iter().filter(|block| block.may_hold(trace)) {
+            bytes += block.trace(trace)?.map_or(0, |found| found.len());
+        }
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    let part = |share: usize| times[(lookups - 1) * share / 100];
+    println!("{} traces in {} blocks, {} bytes a trace", traces.len(), blocks.len(), bytes / lookups.max(1));
+    println!("{lookups} lookups: p50 {:?}, p90 {:?}, p99 {:?}, most {:?}", part(50), part(90), part(99), part(100));
+    Ok(())
+}
