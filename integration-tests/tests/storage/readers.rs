@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clew_integration_tests::{Collector, files, installed, program};
 use serde_json::{Value, json};
 
-const SPANS: u64 = 20_000;
+const SPANS: u64 = 60_000;
 
 fn run(command: &mut Command) -> Result<Output> {
     let output = command.output()?;
@@ -20,11 +20,11 @@ fn run(command: &mut Command) -> Result<Output> {
 
 /// Fills a store with several blocks. Its collector goes on.
 fn fill(dir: &Path) -> Result<Collector> {
-    let flags = ["--flush-bytes=1MiB", "--flush-age-s=1"];
+    let flags = ["--flush-bytes=12MiB", "--flush-age-s=1"];
     let collector = Collector::start(&dir.join("clew-data/collector"), &flags)?;
     let corpus = dir.join("corpus");
     run(Command::new(program("clew")?).args(["load", "write"]).arg(&corpus).args(["--spans", &SPANS.to_string()]))?;
-    let send = ["--endpoint", &collector.url(), "--rate", "8000"];
+    let send = ["--endpoint", &collector.url(), "--rate", "20000"];
     run(Command::new(program("clew")?).args(["load", "send"]).arg(&corpus).args(send))?;
     collector.settle()?;
     let shapes = files(&dir.join("clew-data/collector/blocks"), "shapes.parquet")?;
