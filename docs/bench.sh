@@ -35,9 +35,12 @@ for pid in "${pids[@]}"; do
   echo "$(ps -o comm= -p "$pid"): $(awk -v s="$spans" -v c="$(cpu "$pid")" 'BEGIN {printf "%d spans per CPU-s in all (%.2f CPU-s)", s / c, c}')"
 done
 echo "== with all merges done"
-before=0
-until awk -v now="$(cpu "${pids[0]}")" -v before="$before" 'BEGIN {exit !(now - before < 0.2)}'; do
-  before=$(cpu "${pids[0]}")
+# Done is when three looks in a row find nothing at work: between two merges it may rest for a while.
+before=0 quiet=0
+until ((quiet == 3)); do
+  now=$(cpu "${pids[0]}")
+  if awk -v now="$now" -v before="$before" 'BEGIN {exit !(now - before < 0.2)}'; then quiet=$((quiet + 1)); else quiet=0; fi
+  before=$now
   sleep 3
 done
 for pid in "${pids[@]}"; do
