@@ -69,6 +69,8 @@ const KEYWORDS: [&str; 40] = [
 struct Words {
     /// Keywords, tables, columns; those that need quotes have them.
     words: Vec<String>,
+    /// What may come after FROM and JOIN.
+    tables: Vec<String>,
 }
 
 impl Completer for Words {
@@ -96,8 +98,12 @@ impl Words {
             known.starts_with(&word)
                 || !bare.is_empty() && known.strip_prefix('"').is_some_and(|known| known.starts_with(bare))
         };
+        let words_before = before[..begin].split_whitespace();
+        let of_tables =
+            words_before.last().is_some_and(|last| ["from", "join"].contains(&last.to_lowercase().as_str()));
+        let words = if of_tables { &self.tables } else { &self.words };
         let pair = |known: &String| Pair { display: known.clone(), replacement: known.clone() };
-        (begin, self.words.iter().filter(fits).map(pair).collect())
+        (begin, words.iter().filter(fits).map(pair).collect())
     }
 }
 
@@ -119,12 +125,12 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     let tables = runtime.block_on(client.tables())?;
     let columns = tables.iter().flat_map(|(_, schema)| schema.fields().iter().map(|field| identifier(field.name())));
-    let names = tables.iter().map(|(name, _)| name.clone());
-    let mut words: Vec<String> = columns.chain(names).chain(KEYWORDS.map(str::to_owned)).collect();
+    let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
+    let mut words: Vec<String> = columns.chain(names.iter().cloned()).chain(KEYWORDS.map(str::to_owned)).collect();
     words.sort_unstable();
     words.dedup();
     let mut editor: Editor<Words, DefaultHistory> = Editor::new()?;
-    editor.set_helper(Some(Words { words }));
+    editor.set_helper(Some(Words { words, tables: names }));
     let history = history.or_else(state_file);
     if let Some(file) = &history {
         // Without one nothing is lost.
@@ -197,7 +203,7 @@ mod tests {
     #[test]
     fn words_are_completed_in_quotes_and_without() {
         let words = ["SELECT", "service_name", "spans", "\"span.http.route\"", "\"span.http.status\""];
-        let words = Words { words: words.map(str::to_owned).to_vec() };
+        let words = Words { words: words.map(str::to_owned).to_vec(), tables: vec!["spans".to_owned()] };
         let found = |before: &str| {
             let (at, pairs) = words.completions(before);
             (at, pairs.into_iter().map(|pair| pair.replacement).collect::<Vec<_>>())
@@ -207,6 +213,9 @@ mod tests {
         assert_eq!(found("SELECT span.http.r"), (7, vec!["\"span.http.route\"".to_owned()]));
         assert_eq!(found("SELECT \"span.http").1.len(), 2);
         assert_eq!(found("SELECT \"a\", \"span.http.s"), (12, vec!["\"span.http.status\"".to_owned()]));
+        assert_eq!(found("SELECT s").1.len(), 5);
+        assert_eq!(found("SELECT * FROM s"), (14, vec!["spans".to_owned()]));
+        assert_eq!(found("... JOIN\ns"), (9, vec!["spans".to_owned()]));
         assert_eq!(found("SELECT "), (7, vec![]));
         assert_eq!(found(""), (0, vec![]));
     }

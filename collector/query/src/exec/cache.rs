@@ -13,7 +13,7 @@ use clew_storage::block::BlockError;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{budget::Budget, codes::Codes, tags::TagScope, traces::TraceRows};
+use super::{budget::Budget, codes::Codes, names::TagScope, traces::TraceRows};
 use crate::traceql::{ast::Field, value::Value as FieldValue};
 
 /// What was read of blocks, for all queries. Cheap to clone.

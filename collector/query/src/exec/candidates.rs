@@ -73,6 +73,10 @@ impl Candidates {
                 None => Ok(Kept { mask: Mask::All, exact: true }),
             });
             let result = kept.collect::<Result<Vec<_>, _>>().and_then(|kept| {
+                // Mostly: then nothing else is read of the part.
+                if kept.iter().all(|kept| matches!(kept.mask, Mask::None)) {
+                    return Ok((kept, Vec::new()));
+                }
                 let hits = match unit.block {
                     Some(block) => hits_of_block(scope, block, part, &kept, range)?,
                     None => hits_of_batch(scope, part, &kept, range)?,

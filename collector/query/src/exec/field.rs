@@ -18,7 +18,12 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use super::{cache::Cache, codes::Codes, part::Part};
+use super::{
+    cache::Cache,
+    codes::Codes,
+    names::{TagScope, may_have},
+    part::Part,
+};
 use crate::traceql::{
     ast::{Attribute, Field, Intrinsic, Kind, Scope, Status},
     value::Value,
@@ -71,6 +76,7 @@ pub fn sources(part: &Part, cache: &Cache, field: &Field) -> Result<Vec<Source>,
 fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Result<Vec<Source>, BlockError> {
     let key = &attribute.key;
     let any = attribute.scope == Scope::Any;
+    let may_have = |scope| may_have(part, cache, scope, key);
     let mut sources = Vec::new();
     if any || attribute.scope == Scope::Span {
         if let Ok(column) = part.schema.index_of(&format!("{ATTRIBUTE_PREFIX}{key}"))
@@ -78,20 +84,22 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
         {
             sources.extend(typed(&array));
         }
-        if let Some(array) = part.column(cache, core::ATTRIBUTES)? {
+        if may_have(TagScope::Span)?
+            && let Some(array) = part.column(cache, core::ATTRIBUTES)?
+        {
             sources.extend(listed(array.as_list_opt(), key));
         }
     }
     if any || attribute.scope == Scope::Resource {
         sources.extend(of_resource(part, cache, key)?);
     }
-    if any || attribute.scope == Scope::Event {
+    if (any || attribute.scope == Scope::Event) && may_have(TagScope::Event)? {
         sources.extend(nested(part.column(cache, core::EVENTS)?, 2, key));
     }
-    if any || attribute.scope == Scope::Link {
+    if (any || attribute.scope == Scope::Link) && may_have(TagScope::Link)? {
         sources.extend(nested(part.column(cache, core::LINKS)?, 3, key));
     }
-    if any || attribute.scope == Scope::Instrumentation {
+    if (any || attribute.scope == Scope::Instrumentation) && may_have(TagScope::Instrumentation)? {
         sources.extend(of_scope(part.column(cache, core::SCOPE_FIELDS)?, key));
     }
     Ok(sources)

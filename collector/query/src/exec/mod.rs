@@ -3,7 +3,7 @@
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `matches` finds single spans. `tags` lists names and values. `dependencies` counts calls
+//! where it can. `matches` finds single spans. `tags` lists names (`names` of a part) and values. `dependencies` counts calls
 //! between services, `explain` says in what spans differ from others. `spans` gives columns to other query languages. `scope` is all of it for one query.
 
 mod budget;
@@ -17,6 +17,7 @@ mod field;
 mod mask;
 mod matches;
 mod metrics;
+mod names;
 mod parallel;
 mod part;
 mod pipeline;
@@ -35,6 +36,7 @@ pub use explain::{ExplainOptions, Explained, explain};
 pub use field::{Source, first};
 pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
+pub use names::TagScope;
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
 pub use spans::{Rows, Spans, SpansError, Wanted};
-pub use tags::{TagOptions, TagScope, TagValues, Tags, tag_names, tag_values};
+pub use tags::{TagOptions, TagValues, Tags, tag_names, tag_values};

@@ -69,6 +69,14 @@ impl Part {
                     })
                 })
             }
+            Place::Memory { .. } => self.read(column),
+        }
+    }
+
+    /// The same, not kept for others. Blocking.
+    pub fn read(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        match &self.place {
+            Place::Block { block, group } => block.column(*group, column),
             Place::Memory { batch, .. } => {
                 let array = batch.column(column);
                 Ok((array.null_count() < array.len()).then(|| array.clone()))

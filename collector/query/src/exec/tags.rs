@@ -5,15 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{Array, ArrayRef, ListArray, cast::AsArray};
+use arrow_array::{cast::AsArray, types::TimestampNanosecondType};
 use arrow_buffer::BooleanBuffer;
-use clew_storage::{
-    Snapshot,
-    block::BlockError,
-    schema::{ATTRIBUTE_PREFIX, core},
-};
-use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
-use prost::Message;
+use clew_storage::{Snapshot, block::BlockError, schema::core};
 
 use super::{
     Budget, Cache, Range, Stopped,
@@ -23,6 +17,7 @@ use super::{
     field::{needs_trace, sources},
     mask::Mask,
     metrics::counted::counted,
+    names::{TagScope, names_kept},
     parallel,
     part::{Part, Place},
     scope::{Opened, Scope},
@@ -41,22 +36,6 @@ pub struct TagOptions {
     pub range: Range,
     /// Names of each scope, or values, at most: of more, some.
     pub limit: usize,
-}
-
-/// Where attributes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TagScope {
-    Span,
-    Resource,
-    Event,
-    Link,
-    Instrumentation,
-    /// What every span has.
-    Intrinsic,
-}
-
-impl TagScope {
-    const OF_ATTRIBUTES: [Self; 5] = [Self::Span, Self::Resource, Self::Event, Self::Link, Self::Instrumentation];
 }
 
 /// What attributes are called.
@@ -195,83 +174,17 @@ pub fn within(scope: &Scope, part: usize, mask: Mask, range: Range) -> Option<Ma
         Place::Memory { .. } => range == Range::ALL,
     };
     if !whole {
-        let starts = &scope.links(part as u32)?.starts;
+        let starts = scope.parts[part].part.column(&scope.cache, core::START_TIME);
+        let starts = starts.unwrap_or_else(|error| {
+            scope.failed(&error);
+            None
+        })?;
+        let starts = starts.as_primitive_opt::<TimestampNanosecondType>()?;
         let kept = BooleanBuffer::collect_bool(rows, |row| mask.keeps(row) && range.has(starts.value(row)));
         return (kept.count_set_bits() > 0).then(|| Mask::of(kept));
     }
     let some = mask.rows(rows).next().is_some();
     some.then_some(mask)
-}
-
-/// What a whole row group has does not change, and is small.
-fn names_kept(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<Arc<HashSet<String>>, BlockError> {
-    match (&part.place, mask) {
-        (Place::Block { block, group }, Mask::All) => {
-            cache.names(Key::Names(block.meta().id, *group as u32, of), || names(part, cache, of, mask))
-        }
-        _ => names(part, cache, of, mask).map(Arc::new),
-    }
-}
-
-fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSet<String>, BlockError> {
-    let mut names = HashSet::new();
-    match of {
-        TagScope::Span => {
-            for (at, column) in part.schema.fields().iter().enumerate().skip(core::COUNT) {
-                let Some(name) = column.name().strip_prefix(ATTRIBUTE_PREFIX) else { continue };
-                let is_used = || {
-                    let array = part.column(cache, at)?;
-                    Ok(array.is_some_and(|array| mask.rows(part.rows).any(|row| array.is_valid(row))))
-                };
-                if part.has_values(at)? && (matches!(mask, Mask::All) || is_used()?) {
-                    names.insert(name.to_owned());
-                }
-            }
-            of_lists(part.column(cache, core::ATTRIBUTES)?, mask, None, &mut names);
-        }
-        TagScope::Resource => {
-            let (codes, resources) = part.resources(cache)?;
-            let used: HashSet<u32> = mask.rows(part.rows).map(|row| codes.codes[row]).collect();
-            let used = used.into_iter().filter_map(|code| resources[code as usize].as_ref()?.message.clone());
-            let resources = used.filter_map(|message| Resource::decode(message).ok());
-            names.extend(resources.flat_map(|resource| resource.attributes).map(|pair| pair.key));
-        }
-        TagScope::Event => of_lists(part.column(cache, core::EVENTS)?, mask, Some(2), &mut names),
-        TagScope::Link => of_lists(part.column(cache, core::LINKS)?, mask, Some(3), &mut names),
-        TagScope::Instrumentation => {
-            let column = part.column(cache, core::SCOPE_FIELDS)?;
-            let Some(fields) = column.as_ref().and_then(|column| column.as_binary_opt::<i32>()) else {
-                return Ok(names);
-            };
-            let rows = mask.rows(part.rows).filter(|row| fields.is_valid(*row));
-            let messages: HashSet<&[u8]> = rows.map(|row| fields.value(row)).collect();
-            let scopes = messages.into_iter().filter_map(|message| InstrumentationScope::decode(message).ok());
-            names.extend(scopes.flat_map(|scope| scope.attributes).map(|pair| pair.key));
-        }
-        TagScope::Intrinsic => {}
-    }
-    Ok(names)
-}
-
-/// The keys of lists of attributes; of those that are the column `inside` of what the lists hold, when that is said.
-fn of_lists(array: Option<ArrayRef>, mask: &Mask, inside: Option<usize>, names: &mut HashSet<String>) {
-    let Some(lists) = array.as_ref().and_then(|array| array.as_list_opt::<i32>()) else { return };
-    let attributes = match inside {
-        None => Some(lists),
-        Some(column) => lists.values().as_struct_opt().and_then(|entries| entries.column(column).as_list_opt()),
-    };
-    let keys = |lists: &ListArray| Some(lists.values().as_struct_opt()?.column(0).as_string_opt::<i32>()?.clone());
-    let Some((attributes, keys)) = attributes.and_then(|lists| Some((lists, keys(lists)?))) else { return };
-    let (entries, pairs) = (lists.value_offsets(), attributes.value_offsets());
-    for row in mask.rows(lists.len()) {
-        let (start, end) = (entries[row] as usize, entries[row + 1] as usize);
-        let pairs = if inside.is_none() { start..end } else { pairs[start] as usize..pairs[end] as usize };
-        for key in pairs.map(|pair| keys.value(pair)) {
-            if !names.contains(key) {
-                names.insert(key.to_owned());
-            }
-        }
-    }
 }
 
 /// Values of a row group that are kept: if there are more, none are.

@@ -264,6 +264,38 @@ fn newest_first_and_no_more_than_asked_for() {
 }
 
 #[test]
+fn exemplars_are_spans_that_were_counted() {
+    for blocks in [0, 1, 3] {
+        let stored = Stored::new(blocks);
+        let (first, last) = steps().counted_ns();
+        let spans = stored.traces.iter().flat_map(|trace| &trace.tree.nodes).map(|node| &node.span);
+        let counted = spans.filter(|span| (first..=last).contains(&span.start_time_unix_nano));
+        let mut all: Vec<_> = counted
+            .map(|span| (span.start_time_unix_nano, span.span_id.clone(), span.trace_id.clone(), span.name.clone()))
+            .collect();
+        all.sort();
+        let Body::Metrics(expr) = parse("{ } | rate() by (name)").unwrap().body else { unreachable!() };
+        let exemplars = |exemplars: usize| {
+            let options = MetricsOptions { steps: steps(), exemplars, max_series: 10_000 };
+            let (budget, _client) = Budget::new(Duration::from_secs(60));
+            let found = metrics(&stored.snapshot, &stored.cache, &expr, options, &budget).unwrap().exemplars;
+            let exemplar = found.into_iter().map(|exemplar| {
+                let [(_, Value::String(name))] = &exemplar.labels[..] else { panic!("{:?}", exemplar.labels) };
+                (exemplar.time_ns, exemplar.span_id.to_vec(), exemplar.trace_id.to_vec(), name.clone())
+            });
+            exemplar.collect::<Vec<_>>()
+        };
+        assert_eq!(exemplars(10_000), all, "{blocks} blocks");
+        for most in [1, 3, 10] {
+            let some = exemplars(most);
+            assert!(most / 2 < some.len() && some.len() <= most, "{some:?}");
+            assert!(some.is_sorted_by(|a, b| a < b) && some.iter().all(|one| all.contains(one)), "{some:?}");
+        }
+        assert_eq!(exemplars(0), []);
+    }
+}
+
+#[test]
 fn a_query_ends_when_nobody_waits_or_its_time_is_over() {
     let stored = Stored::new(1);
     let Body::Spans(pipeline) = parse("{ }").unwrap().body else { unreachable!() };

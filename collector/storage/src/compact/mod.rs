@@ -106,9 +106,12 @@ impl Compactor {
             }
             Ok(writer.finish(resources.values())?)
         };
-        let meta = match write(Layout::default()) {
-            Err(CompactError::Write(WriteError::TooManyShapes)) => write(Layout::default().without_shapes())?,
-            written => written?,
+        let mut layout = Layout::default();
+        let meta = loop {
+            match (write(layout), layout.with_fewer_shapes()) {
+                (Err(CompactError::Write(WriteError::TooManyShapes)), Some(fewer)) => layout = fewer,
+                (written, _) => break written?,
+            }
         };
         let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
         let took_ms = started.elapsed().as_millis() as u64;

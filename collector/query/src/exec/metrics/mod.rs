@@ -1,11 +1,12 @@
 //! Metrics queries: spans counted into time series.
 //!
 //! Spans that a filter alone decides on are counted a part at a time (`counted`), grouped by small numbers (`tally`); others
-//! trace by trace. `compare` is the function of that name. What is done with series is the language's own
+//! trace by trace. Some of them are shown as `exemplars`. `compare` is the function of that name. What is done with series is the language's own
 //! ([`crate::traceql::series`]).
 
 pub(super) mod compare;
 pub(super) mod counted;
+mod exemplars;
 mod groups;
 mod histogram;
 mod tally;

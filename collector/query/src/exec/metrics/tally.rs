@@ -7,6 +7,7 @@ use super::{
     super::{Budget, Stopped, field::Source, mask::Mask, parallel, scope::Scope},
     Exemplar, MetricsOptions,
     counted::Counted,
+    exemplars::{Choice, Taken},
     groups::{Groups, of_part},
     histogram::Histogram,
     sorted,
@@ -205,7 +206,7 @@ fn labelled(label: &str, value: f64, group: &[(String, Value)], values: Vec<Opti
 }
 
 /// By how much the numbers of a field are divided in an answer: nanoseconds become seconds.
-fn unit(field: &Field) -> f64 {
+pub fn unit(field: &Field) -> f64 {
     match field {
         Field::Intrinsic(Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart) => 1e9,
         _ => 1.0,
@@ -226,7 +227,7 @@ struct State<C> {
     /// For each group its steps.
     cells: Vec<Vec<C>>,
     bytes: usize,
-    exemplars: Vec<(u32, Exemplar)>,
+    taken: Vec<Taken>,
 }
 
 impl Tally<'_> {
@@ -244,7 +245,7 @@ impl Tally<'_> {
         field: Option<&FieldAt>,
         make: impl Fn(&[(String, Value)], &[C]) -> Vec<TimeSeries>,
     ) -> Result<Tallied, Stopped> {
-        let begin = || State::<C> { groups: Groups::default(), cells: Vec::new(), bytes: 0, exemplars: Vec::new() };
+        let begin = || State::<C> { groups: Groups::default(), cells: Vec::new(), bytes: 0, taken: Vec::new() };
         let states = parallel::fold(0..self.scope.parts.len(), begin, |state, part| self.part(state, part, field))?;
         let mut all = begin();
         for state in states {
@@ -255,7 +256,7 @@ impl Tally<'_> {
                     None => all.cells.push(cells),
                 }
             }
-            all.exemplars.extend(state.exemplars);
+            all.taken.extend(state.taken);
         }
         all.cells.iter_mut().flatten().for_each(Cell::finish);
         let mut series = Vec::new();
@@ -271,8 +272,14 @@ impl Tally<'_> {
                 format!("the query makes {} series, more than {most}; group by less, or filter more", series.len());
             return Err(Stopped::TooMuch(why));
         }
-        let mut exemplars: Vec<Exemplar> = all.exemplars.into_iter().map(|(_, exemplar)| exemplar).collect();
-        thin(&mut exemplars, self.options.exemplars);
+        let exemplars = match self.options.exemplars {
+            0 => Vec::new(),
+            _ => {
+                let field = field.map(|field| &field.field);
+                let (scope, masks) = (self.scope, &self.counted.masks[..]);
+                Choice { scope, masks, by: self.by, field, options: self.options }.exemplars(all.taken)?
+            }
+        };
         Ok(Tallied { series: sorted(series), exemplars })
     }
 
@@ -306,9 +313,11 @@ impl Tally<'_> {
         state.cells.resize_with(state.groups.labels.len(), || vec![C::default(); steps.count()]);
         let of_time = StepOf::new(steps);
         let before = state.cell_bytes(field.is_some());
+        let mut spans = 0;
         match field {
             None => each(mask, opened.rows, |row| {
                 if let Some(step) = of_time.step(starts[row] as u64) {
+                    spans += 1;
                     state.cells[groups[row] as usize][step].add(1.0);
                 }
             }),
@@ -316,6 +325,7 @@ impl Tally<'_> {
                 let numbers = Numbers::of(self.scope, &field.field, part as u32, mask);
                 each(mask, opened.rows, |row| {
                     if let Some(step) = of_time.step(starts[row] as u64) {
+                        spans += 1;
                         let cell = &mut state.cells[groups[row] as usize][step];
                         numbers.each(row, |number| cell.add(number));
                     }
@@ -323,60 +333,9 @@ impl Tally<'_> {
             }
         }
         state.spend(state.cell_bytes(field.is_some()).saturating_sub(before))?;
-        if self.options.exemplars > 0 {
-            self.exemplars(state, part, mask, field, &groups, starts);
-        }
+        state.taken.push(Taken { part, spans });
         Ok(())
     }
-
-    /// Takes some spans of a part as exemplars.
-    fn exemplars<C>(
-        &self,
-        state: &mut State<C>,
-        part: usize,
-        mask: &Mask,
-        field: Option<&FieldAt>,
-        groups: &[u32],
-        starts: &[i64],
-    ) {
-        let opened = &self.scope.parts[part].part;
-        let Some(links) = self.scope.links(part as u32) else { return };
-        let Ok(Some(ids)) = opened.column(&self.scope.cache, core::TRACE_ID) else { return };
-        let Some(ids) = ids.as_fixed_size_binary_opt() else { return };
-        let of_time = StepOf::new(self.options.steps);
-        let rows: Vec<usize> =
-            mask.rows(opened.rows).filter(|row| of_time.step(starts[*row] as u64).is_some()).collect();
-        let value = field.map_or(Field::Intrinsic(Intrinsic::Duration), |field| field.field.clone());
-        let numbers = Numbers::of(self.scope, &value, part as u32, mask);
-        for row in rows.iter().step_by(rows.len().div_ceil(self.options.exemplars).max(1)) {
-            let mut first = None;
-            numbers.each(*row, |number| first = first.or(Some(number)));
-            let Some(number) = first else { continue };
-            let group = groups[*row];
-            let labels = self.labels(&state.groups.labels[group as usize]);
-            state.exemplars.push((
-                group,
-                Exemplar {
-                    labels,
-                    time_ns: starts[*row] as u64,
-                    value: number / unit(&value),
-                    trace_id: ids.value(*row).try_into().unwrap_or_default(),
-                    span_id: links.id(*row as u32),
-                },
-            ));
-        }
-    }
-}
-
-/// Leaves so many, evenly.
-fn thin(exemplars: &mut Vec<Exemplar>, most: usize) {
-    let step = exemplars.len().div_ceil(most.max(1)).max(1);
-    let mut at = 0;
-    exemplars.retain(|_| {
-        at += 1;
-        (at - 1) % step == 0
-    });
-    exemplars.truncate(most);
 }
 
 impl<C: Cell> State<C> {
@@ -405,20 +364,20 @@ fn each(mask: &Mask, rows: usize, mut visit: impl FnMut(usize)) {
 }
 
 /// Finds steps without a division where there is but one.
-struct StepOf {
+pub struct StepOf {
     first: u64,
     last: u64,
     step: u64,
 }
 
 impl StepOf {
-    fn new(steps: Steps) -> Self {
+    pub fn new(steps: Steps) -> Self {
         let (first, last) = steps.counted_ns();
         Self { first, last, step: steps.step_ns() }
     }
 
     #[inline]
-    fn step(&self, time: u64) -> Option<usize> {
+    pub fn step(&self, time: u64) -> Option<usize> {
         if time < self.first || time > self.last {
             return None;
         }
@@ -428,7 +387,7 @@ impl StepOf {
 }
 
 /// The numbers of a field.
-enum Numbers {
+pub enum Numbers {
     /// One of each row that has one.
     Whole(arrow_array::Int64Array),
     /// The place of a row's numbers.
@@ -436,7 +395,7 @@ enum Numbers {
 }
 
 impl Numbers {
-    fn of(scope: &Scope, field: &Field, part: u32, mask: &Mask) -> Self {
+    pub fn of(scope: &Scope, field: &Field, part: u32, mask: &Mask) -> Self {
         let trace = super::super::field::needs_trace(field);
         if !trace && let [Source::Duration(numbers) | Source::Int(numbers)] = &scope.sources(field, part)[..] {
             return Self::Whole(numbers.clone());
@@ -447,7 +406,7 @@ impl Numbers {
     }
 
     #[inline]
-    fn each(&self, row: usize, mut visit: impl FnMut(f64)) {
+    pub fn each(&self, row: usize, mut visit: impl FnMut(f64)) {
         match self {
             Self::Whole(numbers) => {
                 if numbers.is_valid(row) {

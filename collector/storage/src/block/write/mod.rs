@@ -76,6 +76,14 @@ impl Default for Layout {
 }
 
 impl Layout {
+    /// What to try when there are too many shapes; None when there are none.
+    #[must_use]
+    pub fn with_fewer_shapes(self) -> Option<Self> {
+        const MUCH: usize = 8 << 10;
+        let bytes = self.shape_bytes?;
+        Some(Self { shape_bytes: (bytes < MUCH).then_some(MUCH), ..self })
+    }
+
     /// The same with all columns in one file.
     pub fn without_shapes(self) -> Self {
         Self { shape_bytes: None, ..self }
@@ -164,14 +172,14 @@ impl BlockWriter {
         layout: Layout,
     ) -> Result<Meta, WriteError> {
         let counts = Counts::of(batches);
-        let write = |layout| {
+        let mut layout = layout;
+        loop {
             let mut writer = Self::with_counts(store.clone(), spec, counts.clone(), layout)?;
             writer.waiting = batches.to_vec();
-            writer.finish(resources)
-        };
-        match write(layout) {
-            Err(WriteError::TooManyShapes) => write(layout.without_shapes()),
-            written => written,
+            match (writer.finish(resources), layout.with_fewer_shapes()) {
+                (Err(WriteError::TooManyShapes), Some(fewer)) => layout = fewer,
+                (written, _) => return written,
+            }
         }
     }
 

@@ -61,7 +61,8 @@ pub const MAX_SHAPES: usize = 1 << 17;
 
 /// The columns that shall be in shapes; none when there had better be no shapes. A column pays when it takes fewer bytes beside
 /// the ones chosen before (by the entropy of both together) than alone, and the shapes that come of it, `shape_bytes` each,
-/// do not take more than that. `batches` are the first rows of the block, which will have `all`.
+/// do not take more than that; and as long as there will surely not be too many. `batches` are the first rows of the block,
+/// which will have `all`.
 pub fn choose(
     batches: &[RecordBatch],
     attributes: &[(String, Type)],
@@ -93,7 +94,8 @@ pub fn choose(
         let bytes = (alone.bits - (together.bits - joint.bits)) / 8.0 * all as f64;
         let price = (together.expected(all) - joint.expected(all)) * shape_bytes as f64;
         // The first one is what others may follow from.
-        if bytes > price || chosen.is_empty() && together.count > 1 {
+        let pays = bytes > price || chosen.is_empty() && together.count > 1;
+        if pays && together.at_most(all) <= MAX_SHAPES as f64 {
             saved += bytes - price;
             chosen.push(column);
             joint = together;
@@ -127,8 +129,9 @@ fn sample(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, WriteError> {
 struct Joint {
     /// For each row a number for what the columns say together; empty: there are no columns.
     codes: Vec<u32>,
-    /// How many numbers there are.
+    /// How many numbers there are, and how many the first half of the rows has.
     count: usize,
+    of_half: usize,
     /// Those that one row has.
     singles: usize,
     /// Entropy of a row.
@@ -143,24 +146,36 @@ impl Joint {
         self.count as f64 + self.singles as f64 * times.ln().max(0.0)
     }
 
+    /// How many they would have if new ones went on to come as often as in the second half of these rows (Heaps' law): more
+    /// than there will be, unless rows that come later are of another kind.
+    fn at_most(&self, rows: usize) -> f64 {
+        let times = (rows as f64 / self.codes.len().max(1) as f64).max(1.0);
+        let doubled = self.count as f64 / self.of_half.max(1) as f64;
+        self.count as f64 * times.powf(doubled.log2())
+    }
+
     /// With another column.
     fn with(&self, codes: &[u32], rows: usize) -> Self {
         let mut places: HashMap<(u32, u32), u32> = HashMap::new();
         let mut counts: Vec<u32> = Vec::new();
         let pairs = codes.iter().enumerate().map(|(row, code)| (self.codes.get(row).copied().unwrap_or(0), *code));
-        let together = pairs.map(|pair| {
+        let mut of_half = 0;
+        let together = pairs.enumerate().map(|(row, pair)| {
             let place = *places.entry(pair).or_insert_with(|| {
                 counts.push(0);
                 counts.len() as u32 - 1
             });
             counts[place as usize] += 1;
+            if row < rows / 2 {
+                of_half = counts.len();
+            }
             place
         });
         let codes = together.collect();
         let share = |count: &u32| f64::from(*count) / rows as f64;
         let bits = counts.iter().map(|count| -share(count) * share(count).log2()).sum();
         let singles = counts.iter().filter(|count| **count == 1).count();
-        Self { codes, count: counts.len(), singles, bits }
+        Self { codes, count: counts.len(), of_half, singles, bits }
     }
 }
 

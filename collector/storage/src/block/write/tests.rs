@@ -403,7 +403,11 @@ fn too_many_shapes_are_an_error_and_the_block_can_be_written_without() {
     };
     let layout = Layout { group_rows: 1000, shape_bytes: Some(0), ..Layout::default() };
     assert!(matches!(write(layout), Err(WriteError::TooManyShapes)));
-    let meta = write(layout.without_shapes()).unwrap();
+    let fewer = layout.with_fewer_shapes().unwrap();
+    assert!(matches!(write(fewer), Err(WriteError::TooManyShapes)), "the first rows do not tell");
+    let none = fewer.with_fewer_shapes().unwrap();
+    assert!(none.with_fewer_shapes().is_none());
+    let meta = write(none).unwrap();
     assert_eq!(meta.spans, MAX_SHAPES as u64 + 2999);
     assert!(!meta.files.contains_key(SHAPES));
 }
