@@ -61,7 +61,7 @@ pub const MAX_SHAPES: usize = 1 << 17;
 
 /// The columns that shall be in shapes; none when there had better be no shapes. A column pays when it takes fewer bytes beside
 /// the ones chosen before (by the entropy of both together) than alone, and the shapes that come of it, `shape_bytes` each,
-/// do not take more than that; and as long as there will surely not be too many. `batches` are the first rows of the block,
+/// do not take more than that, and as long as there are not too many. `batches` are the first rows of the block,
 /// which will have `all`.
 pub fn choose(
     batches: &[RecordBatch],
@@ -95,7 +95,7 @@ pub fn choose(
         let price = (together.expected(all) - joint.expected(all)) * shape_bytes as f64;
         // The first one is what others may follow from.
         let pays = bytes > price || chosen.is_empty() && together.count > 1;
-        if pays && together.at_most(all) <= MAX_SHAPES as f64 {
+        if pays && together.expected(all) <= MAX_SHAPES as f64 {
             saved += bytes - price;
             chosen.push(column);
             joint = together;
@@ -132,23 +132,14 @@ struct Joint {
     /// How many numbers there are, and how many the first half of the rows has.
     count: usize,
     of_half: usize,
-    /// Those that one row has.
-    singles: usize,
     /// Entropy of a row.
     bits: f64,
 }
 
 impl Joint {
-    /// How many numbers so many rows would have, of which these are some (Fisher's logarithmic series: each time that there are
-    /// e times as many rows, there are as many more numbers as there are now with one row).
+    /// How many numbers so many rows would have, of which these are some: as if new ones went on to come as they do in the second
+    /// half of these (Heaps' law). It is mostly a little more than there will be.
     fn expected(&self, rows: usize) -> f64 {
-        let times = rows as f64 / self.codes.len().max(1) as f64;
-        self.count as f64 + self.singles as f64 * times.ln().max(0.0)
-    }
-
-    /// How many they would have if new ones went on to come as often as in the second half of these rows (Heaps' law): more
-    /// than there will be, unless rows that come later are of another kind.
-    fn at_most(&self, rows: usize) -> f64 {
         let times = (rows as f64 / self.codes.len().max(1) as f64).max(1.0);
         let doubled = self.count as f64 / self.of_half.max(1) as f64;
         self.count as f64 * times.powf(doubled.log2())
@@ -174,8 +165,7 @@ impl Joint {
         let codes = together.collect();
         let share = |count: &u32| f64::from(*count) / rows as f64;
         let bits = counts.iter().map(|count| -share(count) * share(count).log2()).sum();
-        let singles = counts.iter().filter(|count| **count == 1).count();
-        Self { codes, count: counts.len(), of_half, singles, bits }
+        Self { codes, count: counts.len(), of_half, bits }
     }
 }
 
