@@ -94,7 +94,7 @@ pub fn choose(
         let bytes = (alone.bits - (together.bits - joint.bits)) / 8.0 * all as f64;
         let price = (together.expected(all) - joint.expected(all)) * shape_bytes as f64;
         // The first one is what others may follow from.
-        let pays = bytes > price || chosen.is_empty() && together.count > 1;
+        let pays = bytes > price || price <= 0.0 || chosen.is_empty() && together.count > 1;
         if pays && together.expected(all) <= MAX_SHAPES as f64 {
             saved += bytes - price;
             chosen.push(column);
