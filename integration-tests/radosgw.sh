@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# radosgw.sh COMMAND...: runs a command beside Ceph's S3 gateway, an empty bucket of which it finds in CLEW_TEST_STORE and AWS_*.
+# radosgw.sh COMMAND...: runs a command beside Ceph's S3 gateway; it finds an empty bucket there by CLEW_TEST_STORE and AWS_*.
 # The cluster is one node in memory, and gone when the command ends. Installs Ceph from the system's packages (Debian's names)
 # when it is missing: 50 packages, half a minute.
 set -euo pipefail
@@ -57,6 +57,7 @@ uuid=$(</proc/sys/kernel/random/uuid)
 # - One copy of everything, and few placement groups: there is no manager who would find out how many.
 # - Pools are made one after the other at the first start, and changes of maps would wait a second each for others.
 # - Large objects that are deleted would stay in memory for two hours.
+# - Without tcp_nodelay a GET takes 45 ms instead of 4.
 cat >"$dir/ceph.conf" <<CONF
 [global]
 fsid = $uuid
@@ -80,7 +81,7 @@ osd_pool_default_pg_autoscale_mode = off
 osd_objectstore = memstore
 memstore_device_bytes = 8G
 paxos_propose_interval = 0.05
-rgw_frontends = beast endpoint=$gateway
+rgw_frontends = beast endpoint=$gateway tcp_nodelay=1
 rgw_gc_obj_min_wait = 60
 rgw_gc_processor_period = 60
 [mon.a]
