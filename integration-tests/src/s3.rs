@@ -1,10 +1,12 @@
 //! An S3 server of the tests' own, over a folder, that fails when it is told to.
+//!
+//! With `CLEW_TEST_STORE=s3://bucket` it stands before the server that `AWS_*` name and lets through to it what does not fail.
 
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -18,8 +20,6 @@ use crate::{free_address, get, program};
 pub const ACCESS_KEY: &str = "clew-tests";
 /// With this.
 pub const SECRET_KEY: &str = "not-a-secret-but-a-fixture";
-/// Its one bucket.
-pub const BUCKET: &str = "traces";
 
 /// Chances, 0 to 1, of what may happen to a request instead of what should.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,27 +69,65 @@ impl Faults {
 #[derive(Debug)]
 pub struct S3 {
     child: Child,
-    root: PathBuf,
+    behind: Behind,
+    prefix: String,
     listen: SocketAddr,
     control: SocketAddr,
 }
 
+/// Who keeps the objects.
+#[derive(Debug)]
+struct Behind {
+    /// Name it to the program.
+    flags: Vec<String>,
+    bucket: String,
+    access_key: String,
+    secret_key: String,
+    region: String,
+}
+
+impl Behind {
+    fn folder(root: &Path) -> Self {
+        let bucket = "traces".to_owned();
+        let flags = vec![format!("--root={}", root.display()), format!("--bucket={bucket}")];
+        let [access_key, secret_key, region] = [ACCESS_KEY, SECRET_KEY, "us-east-1"].map(str::to_owned);
+        Self { flags, bucket, access_key, secret_key, region }
+    }
+
+    fn server(store: &str) -> Result<Self> {
+        let bucket = store.strip_prefix("s3://").filter(|bucket| !bucket.contains('/'));
+        let bucket = bucket.with_context(|| format!("CLEW_TEST_STORE is {store}; say s3://bucket"))?.to_owned();
+        let variable = |name: &str| std::env::var(name).with_context(|| format!("CLEW_TEST_STORE needs {name} too"));
+        Ok(Self {
+            flags: vec![format!("--upstream={}", variable("AWS_ENDPOINT")?)],
+            bucket,
+            access_key: variable("AWS_ACCESS_KEY_ID")?,
+            secret_key: variable("AWS_SECRET_ACCESS_KEY")?,
+            region: variable("AWS_REGION")?,
+        })
+    }
+}
+
 impl S3 {
-    /// Starts one that keeps its buckets in `root`.
+    /// Starts one that keeps its bucket in `root`, or that stands before another server.
     ///
     /// # Errors
     /// When it does not serve soon.
     pub fn start(root: &Path) -> Result<Self> {
+        let behind = match std::env::var("CLEW_TEST_STORE") {
+            Ok(store) => Behind::server(&store)?,
+            Err(_) => Behind::folder(root),
+        };
+        let prefix = format!("{:016x}", rand::random::<u64>());
         let (listen, control) = (free_address()?, free_address()?);
-        let child = Self::spawn(root, listen, control)?;
-        Ok(Self { child, root: root.to_owned(), listen, control })
+        let child = Self::spawn(&behind, listen, control)?;
+        Ok(Self { child, behind, prefix, listen, control })
     }
 
-    fn spawn(root: &Path, listen: SocketAddr, control: SocketAddr) -> Result<Child> {
-        std::fs::create_dir_all(root)?;
+    fn spawn(behind: &Behind, listen: SocketAddr, control: SocketAddr) -> Result<Child> {
         let mut child = Command::new(program("clew-test-s3")?)
-            .arg(format!("--root={}", root.display()))
-            .args([format!("--bucket={BUCKET}"), format!("--listen={listen}"), format!("--control={control}")])
+            .args(&behind.flags)
+            .args([format!("--listen={listen}"), format!("--control={control}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -120,7 +158,7 @@ impl S3 {
     /// # Errors
     /// When it does not serve soon.
     pub fn restart(&mut self) -> Result<()> {
-        self.child = Self::spawn(&self.root, self.listen, self.control)?;
+        self.child = Self::spawn(&self.behind, self.listen, self.control)?;
         Ok(())
     }
 
@@ -128,23 +166,28 @@ impl S3 {
     pub fn environment(&self) -> Vec<(String, String)> {
         let endpoint = format!("http://{}", self.listen);
         let pairs = [
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
-            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", self.behind.access_key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", &self.behind.secret_key),
+            ("AWS_REGION", &self.behind.region),
             ("AWS_ENDPOINT", &endpoint),
             ("AWS_ALLOW_HTTP", "true"),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 
-    /// The place of a store in it, as `--store` takes it.
-    pub fn place(&self, prefix: &str) -> String {
-        format!("s3://{BUCKET}/{prefix}")
+    /// Its one bucket.
+    pub fn bucket(&self) -> &str {
+        &self.behind.bucket
     }
 
-    /// The folder in which the objects below a prefix are files.
-    pub fn folder(&self, prefix: &str) -> PathBuf {
-        self.root.join(BUCKET).join(prefix)
+    /// What is below it is this test's, the rest of the bucket may be others'.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The place of a store in it, as `--store` takes it.
+    pub fn place(&self, below: &str) -> String {
+        format!("s3://{}/{}/{below}", self.bucket(), self.prefix)
     }
 
     /// From now on these faults happen, and no others.

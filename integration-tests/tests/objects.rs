@@ -53,7 +53,8 @@ fn whatever_the_server_does_files_are_whole_or_errors_say_so() -> Result<()> {
 fn what_cannot_be_is_an_error_that_names_the_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let s3 = S3::start(dir.path())?;
-    let store = store(&s3, Patience { request: Duration::from_millis(200), retries: Duration::from_secs(1) })?;
+    let hasty = store(&s3, Patience { request: Duration::from_millis(200), retries: Duration::from_secs(1) })?;
+    let store = store(&s3, Patience::default())?;
     let missing = store.read("none", 0..5).unwrap_err();
     assert!(missing.is_not_found() && missing.to_string().contains("none"), "{missing}");
     store.put("short", "abc".into())?;
@@ -65,7 +66,7 @@ fn what_cannot_be_is_an_error_that_names_the_file() -> Result<()> {
     drop(sink);
     assert_eq!(store.list("")?.len(), 1);
     s3.fail(&Faults { hangs: 1.0, ..Faults::default() })?;
-    let hangs = store.read("short", 0..3).unwrap_err();
+    let hangs = hasty.read("short", 0..3).unwrap_err();
     assert!(hangs.is_retryable(), "{hangs}");
     Ok(())
 }

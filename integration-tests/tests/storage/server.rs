@@ -4,26 +4,33 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use clew_integration_tests::s3::{BUCKET, Faults, S3};
+use clew_integration_tests::s3::{Faults, S3};
 use futures_util::TryStreamExt;
 use object_store::{
     ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     path::Path,
+    prefix::PrefixStore,
 };
 
+type Client = PrefixStore<AmazonS3>;
+
 /// A client that never tries twice.
-fn client(s3: &S3) -> Result<AmazonS3> {
-    let mut builder = AmazonS3Builder::new().with_bucket_name(BUCKET).with_conditional_put(Default::default());
+fn client(s3: &S3) -> Result<Client> {
+    client_of(s3, |builder| builder)
+}
+
+fn client_of(s3: &S3, change: impl FnOnce(AmazonS3Builder) -> AmazonS3Builder) -> Result<Client> {
+    let mut builder = AmazonS3Builder::new().with_bucket_name(s3.bucket()).with_conditional_put(Default::default());
     for (name, value) in s3.environment() {
         builder = builder.with_config(name.to_lowercase().parse()?, value);
     }
     let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let options = ClientOptions::new().with_allow_http(true).with_timeout(Duration::from_secs(2));
-    Ok(builder.with_client_options(options).with_retry(once).build()?)
+    Ok(PrefixStore::new(change(builder.with_client_options(options).with_retry(once)).build()?, s3.prefix()))
 }
 
-async fn names(client: &AmazonS3) -> Result<Vec<String>> {
+async fn names(client: &Client) -> Result<Vec<String>> {
     let listed: Vec<_> = client.list(None).try_collect().await?;
     let mut names: Vec<String> = listed.into_iter().map(|object| object.location.to_string()).collect();
     names.sort();
@@ -49,14 +56,7 @@ async fn objects_are_put_read_in_part_listed_and_deleted() -> Result<()> {
     // Objects outlive the server; others than its user are refused.
     s3.kill()?;
     s3.restart()?;
-    let stranger = AmazonS3Builder::new()
-        .with_bucket_name(BUCKET)
-        .with_access_key_id("stranger")
-        .with_secret_access_key("wrong")
-        .with_region("us-east-1")
-        .with_endpoint(s3.environment()[3].1.clone())
-        .with_allow_http(true)
-        .build()?;
+    let stranger = client_of(&s3, |builder| builder.with_access_key_id("stranger").with_secret_access_key("wrong"))?;
     assert!(stranger.get(&small).await.is_err());
     whole.delete(&small).await?;
     assert_eq!(names(&whole).await?, ["a/b/large"]);

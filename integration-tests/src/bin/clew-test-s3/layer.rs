@@ -12,20 +12,19 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Method, Request, Response, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{body::Incoming, service::Service};
 use parking_lot::Mutex;
-use s3s::{HttpError, service::S3Service};
 
-use crate::faults::{Fate, State};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, Error>;
+use crate::{
+    faults::{Fate, State},
+    server::{Body, Error, Server},
+};
 
 /// The S3 server with its faults.
 #[derive(Clone)]
 pub struct Layer {
-    s3: S3Service,
+    server: Server,
     state: Arc<State>,
     /// When objects were written, by path.
     written: Arc<Mutex<HashMap<String, Instant>>>,
@@ -33,8 +32,8 @@ pub struct Layer {
 
 impl Layer {
     /// Faults as `state` says.
-    pub fn new(s3: S3Service, state: Arc<State>) -> Self {
-        Self { s3, state, written: Arc::default() }
+    pub fn new(server: Server, state: Arc<State>) -> Self {
+        Self { server, state, written: Arc::default() }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Error> {
@@ -51,12 +50,11 @@ impl Layer {
             Fate::Hangs => std::future::pending().await,
             _ => {}
         }
-        let response = self.s3.call(request.map(s3s::Body::from)).await.map_err(unanswered)?;
+        let response = self.server.call(request).await?;
         if method == Method::PUT || method == Method::POST {
             self.written.lock().insert(uri.path().to_owned(), Instant::now());
         }
         let (head, body) = response.into_parts();
-        let body: Body = body.boxed_unsync();
         let lag = self.state.list_lag();
         if !lag.is_zero() && uri.query().is_some_and(|query| query.contains("list-type=2")) {
             let bytes = body.collect().await?.to_bytes();
@@ -112,10 +110,6 @@ impl Layer {
         }
         kept
     }
-}
-
-fn unanswered(error: HttpError) -> Error {
-    format!("{error:?}").into()
 }
 
 fn whole(bytes: Bytes) -> Body {

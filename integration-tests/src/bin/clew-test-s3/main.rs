@@ -1,4 +1,5 @@
-//! An S3 server for tests, over a folder, that fails when it is told to. It ends with whoever holds its standard input.
+//! An S3 server for tests, over a folder or before another server, that fails when it is told to. It ends with whoever holds
+//! its standard input.
 //!
 //! The control port: `POST /faults` with [`Faults`] as JSON, `GET /counts` for how many there were, `GET /ready`.
 
@@ -8,30 +9,32 @@
 mod control;
 mod faults;
 mod layer;
+mod server;
 
 use std::{io::Read, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::Parser;
-use clew_integration_tests::s3::{ACCESS_KEY, SECRET_KEY};
+use http::Uri;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
-use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 
-use crate::{faults::State, layer::Layer};
+use crate::{faults::State, layer::Layer, server::Server};
 
 #[derive(Debug, Parser)]
 struct Flags {
     /// Where buckets are folders
     #[arg(long)]
-    root: PathBuf,
-    /// A bucket to make
+    root: Option<PathBuf>,
+    /// A bucket to make there
     #[arg(long)]
-    bucket: String,
+    bucket: Option<String>,
+    /// Instead of a folder: the server that carries out what does not fail, http://host:port
+    #[arg(long)]
+    upstream: Option<Uri>,
     /// Where S3 listens
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -51,12 +54,13 @@ async fn main() -> Result<()> {
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    std::fs::create_dir_all(flags.root.join(&flags.bucket)).context("cannot make the bucket")?;
-    let files = FileSystem::new(&flags.root).map_err(|error| anyhow::anyhow!("cannot open the folder: {error:?}"))?;
-    let mut s3 = S3ServiceBuilder::new(files);
-    s3.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    let server = match (&flags.upstream, &flags.root, &flags.bucket) {
+        (Some(url), ..) => Server::upstream(url)?,
+        (None, Some(root), Some(bucket)) => Server::files(root, bucket)?,
+        (None, ..) => bail!("say --root and --bucket, or --upstream"),
+    };
     let state = Arc::new(State::new(flags.seed));
-    let layer = Layer::new(s3.build(), state.clone());
+    let layer = Layer::new(server, state.clone());
 
     let listener = TcpListener::bind(flags.listen).await?;
     let control = TcpListener::bind(flags.control).await?;
