@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clew/target
 export CLEW_TEST_TOOLS ?= $(CARGO_TARGET_DIR)/test-tools
 CLEW = $(CARGO_TARGET_DIR)/debug/clew
 
-.PHONY: help demo test lint tools torture simulate fuzz bench
+.PHONY: help demo test lint tools torture objects simulate fuzz bench
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -28,6 +28,11 @@ torture: ## Kill agents and collectors for a long time (ROUNDS=300, AWAY_S=180)
 	cargo build --workspace
 	CLEW_TORTURE_ROUNDS=$(or $(ROUNDS),300) CLEW_TORTURE_AWAY_S=$(or $(AWAY_S),180) \
 		cargo test -p clew-integration-tests --test torture -- --nocapture
+
+objects: ## Test blocks and WAL on Ceph's S3 gateway (installs it)
+	cargo build --workspace
+	integration-tests/radosgw.sh sh -ec 'test="cargo test -p clew-integration-tests --test"; $$test objects; \
+		$$test storage server::; $$test export objects::; $$test torture -- object_store without_a_disk --nocapture'
 
 simulate: ## Run thousands of seeds of the simulation (SEEDS=5000)
 	CLEW_SIM_SEEDS=$(or $(SEEDS),5000) cargo test -p clew-integration-tests --test simulation -- --nocapture
