@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use parquet::errors::Result as ParquetResult;
 use uuid::Uuid;
@@ -31,6 +32,8 @@ struct Kept {
     resources: HashMap<Uuid, Entry<HashMap<u64, Resource>>>,
     /// By block and place in its spans file.
     dictionaries: HashMap<(Uuid, u64), Entry<Dictionary>>,
+    /// The same, of pages that were read from far away, as they are in the file.
+    pages: HashMap<(Uuid, u64), Entry<Bytes>>,
 }
 
 struct Entry<T> {
@@ -39,7 +42,7 @@ struct Entry<T> {
     used: u64,
 }
 
-/// What keeping a dictionary takes besides it.
+/// What keeping a dictionary or a page takes besides it.
 const ENTRY_BYTES: usize = 200;
 
 impl Cache {
@@ -104,6 +107,23 @@ impl Cache {
         self.kept.lock().dictionaries.contains_key(&(block, start))
     }
 
+    /// A page of a block's spans file, which starts at `start`, if it is kept.
+    pub(super) fn page(&self, block: Uuid, start: u64) -> Option<Bytes> {
+        let used = self.clock.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.kept.lock();
+        let entry = kept.pages.get_mut(&(block, start))?;
+        entry.used = used;
+        Some(Bytes::clone(&entry.value))
+    }
+
+    /// Keeps a page.
+    pub(super) fn keep_page(&self, block: Uuid, start: u64, page: Bytes) {
+        let bytes = page.len() + ENTRY_BYTES;
+        let read = || Ok::<_, std::convert::Infallible>((page, bytes));
+        // It cannot fail.
+        let _ = self.get((block, start), |kept| &mut kept.pages, read);
+    }
+
     fn get<K: Hash + Eq, T, E>(
         &self,
         key: K,
@@ -136,7 +156,8 @@ impl Kept {
         let files = self.files.values().map(|entry| (entry.used, entry.bytes));
         let resources = self.resources.values().map(|entry| (entry.used, entry.bytes));
         let dictionaries = self.dictionaries.values().map(|entry| (entry.used, entry.bytes));
-        let mut all: Vec<_> = files.chain(resources).chain(dictionaries).collect();
+        let pages = self.pages.values().map(|entry| (entry.used, entry.bytes));
+        let mut all: Vec<_> = files.chain(resources).chain(dictionaries).chain(pages).collect();
         all.sort_unstable();
         let (mut left, mut oldest) = (self.bytes, 0);
         for (used, bytes) in all {
@@ -150,5 +171,6 @@ impl Kept {
         self.files.retain(|_, entry| entry.used >= oldest);
         self.resources.retain(|_, entry| entry.used >= oldest);
         self.dictionaries.retain(|_, entry| entry.used >= oldest);
+        self.pages.retain(|_, entry| entry.used >= oldest);
     }
 }

@@ -85,7 +85,7 @@ fn read_itself(file: &SpansFile, group: usize, column: usize) -> Result<Option<A
     let mask = ProjectionMask::roots(file.metadata.metadata().file_metadata().schema_descr(), [column]);
     let dictionaries = chunks.iter().all(|chunk| chunk.dictionary_page_offset().is_some());
     let read = if dictionaries { file.metadata.clone() } else { without_dictionaries(file, column)? };
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.pages(), read)
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.group(group, &mask)?, read)
         .with_row_groups(vec![group])
         .with_projection(mask)
         .with_batch_size(rows(file, group).max(1))

@@ -4,12 +4,14 @@
 use std::{cell::RefCell, ops::Range};
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use parquet::{
     basic::{Encoding, Type},
     column::page::Page,
     errors::{ParquetError, Result as ParquetResult},
     schema::types::ColumnDescriptor,
 };
+use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer, ResetDirective};
 
 use super::{
     header::{Header, Kind},
@@ -17,10 +19,13 @@ use super::{
 };
 use crate::block::write::hybrid;
 
-/// A page of data, decompressed.
+/// A page of data, of which the levels are decompressed.
 pub struct DataPage<'a> {
     column: &'a ColumnDescriptor,
+    /// Levels, and where nothing else is said values.
     bytes: Bytes,
+    /// All of it, still compressed, and how many bytes it has then.
+    packed: Option<(Bytes, usize)>,
     repetitions: Range<usize>,
     definitions: Range<usize>,
     /// How many levels it has: values and nulls.
@@ -46,40 +51,90 @@ pub struct Piece {
 impl<'a> DataPage<'a> {
     /// Takes a page with its header.
     pub fn open(column: &'a ColumnDescriptor, page: &Bytes) -> ParquetResult<Self> {
-        let (kind, body) = open(page)?;
-        let mut at = 0;
-        let mut levels_of = |is_there: bool| {
-            let Some(length) = is_there.then(|| body.get(at..at + 4)) else { return Some(at..at) };
-            let start = at + 4;
-            let end = start.checked_add(u32::from_le_bytes(length?.try_into().ok()?) as usize)?;
-            at = end;
-            (end <= body.len()).then_some(start..end)
-        };
-        let (levels, encoding, ranges) = match kind {
+        let (Header { kind, raw_bytes, .. }, body) = open(page)?;
+        let (levels, encoding) = match kind {
             Kind::Dictionary { .. } => return Err(wrong("a dictionary lies where values should be")),
-            Kind::Data { values, encoding } => {
-                let ranges = levels_of(column.max_rep_level() > 0).zip(levels_of(column.max_def_level() > 0));
-                (values, encoding, ranges.map(|ranges| (ranges, at)))
-            }
-            Kind::DataV2 { values, encoding, definition_bytes, repetition_bytes, .. } => {
-                let end = repetition_bytes.saturating_add(definition_bytes);
-                let ranges = (0..repetition_bytes, repetition_bytes..end);
-                (values, encoding, (end <= body.len()).then_some((ranges, end)))
-            }
+            Kind::Data { values, encoding } | Kind::DataV2 { values, encoding, .. } => (values, encoding),
         };
-        let ((repetitions, definitions), end) = ranges.ok_or_else(|| wrong("a page's levels are cut short"))?;
-        // Values are what comes after the levels.
-        let definitions = if definitions.is_empty() { end..end } else { definitions };
-        Ok(Self { column, bytes: body, repetitions, definitions, levels, encoding })
+        let of = |bytes: Bytes, (repetitions, definitions): Levels, packed| Self {
+            column,
+            bytes,
+            packed,
+            repetitions,
+            definitions,
+            levels,
+            encoding,
+        };
+        if let Kind::Data { .. } = kind
+            && column.max_def_level() > 0
+            && let Some(first) = first_block(&body)?
+            // Very many have more than a block.
+            && let Some(levels) = levels_of(&kind, column, &first)
+        {
+            return Ok(of(first, levels, Some((body, raw_bytes))));
+        }
+        let bytes = match kind {
+            Kind::DataV2 { compressed: false, .. } => body,
+            Kind::DataV2 { definition_bytes, repetition_bytes, .. } => {
+                inflate(&body, definition_bytes.saturating_add(repetition_bytes), raw_bytes)?
+            }
+            _ => inflate(&body, 0, raw_bytes)?,
+        };
+        let levels = levels_of(&kind, column, &bytes).ok_or_else(|| wrong("a page's levels are cut short"))?;
+        Ok(of(bytes, levels, None))
     }
 
-    fn body(&self) -> &[u8] {
-        &self.bytes[self.definitions.end..]
+    /// The values, as they are encoded.
+    fn body(&self) -> ParquetResult<Bytes> {
+        let start = self.definitions.end;
+        match &self.packed {
+            None => Ok(self.bytes.slice(start..)),
+            Some((packed, raw_bytes)) => {
+                let all = inflate(packed, 0, *raw_bytes)?;
+                if all.get(..start) != self.bytes.get(..start) {
+                    return Err(wrong("a page's levels are cut short"));
+                }
+                Ok(all.slice(start..))
+            }
+        }
     }
 
     /// The ids of a column of ids without nulls.
     pub fn ids(&self) -> &[[u8; 16]] {
-        self.body().as_chunks().0
+        self.bytes[self.definitions.end..].as_chunks().0
+    }
+
+    /// The rows of a page of texts that have the one that a finder looks for, with its length before it. None when texts are not in
+    /// the page as they are.
+    pub fn rows_with(&self, finder: &Finder<'_>) -> ParquetResult<Option<Vec<u32>>> {
+        if self.encoding != Encoding::PLAIN || self.column.max_rep_level() > 0 || self.column.max_def_level() > 1 {
+            return Ok(None);
+        }
+        let body = self.body()?;
+        let mut hits = finder.find_iter(&body).peekable();
+        if hits.peek().is_none() {
+            return Ok(Some(Vec::new()));
+        }
+        // The bytes of a length and a text may also be in the middle of another text.
+        let (mut rest, mut value, mut places) = (&body[..], 0, Vec::new());
+        for hit in hits {
+            while body.len() - rest.len() < hit {
+                string(&mut rest).ok_or_else(|| wrong("a page has fewer values than it says"))?;
+                value += 1;
+            }
+            if body.len() - rest.len() == hit {
+                places.push(value);
+            }
+        }
+        if self.column.max_def_level() == 0 {
+            return Ok(Some(places));
+        }
+        let definitions = values(&self.bytes[self.definitions.clone()], 1, 0..self.levels);
+        let there: Vec<u32> =
+            (0..).zip(definitions).filter(|(_, definition)| *definition == 1).map(|(row, _)| row).collect();
+        let row = |value: u32| there.get(value as usize).copied();
+        let rows = places.into_iter().map(row).collect::<Option<_>>();
+        rows.map(Some).ok_or_else(|| wrong("a page has more values than it says"))
     }
 
     /// Some rows, which the page has.
@@ -111,7 +166,11 @@ impl<'a> DataPage<'a> {
         }
         let definition_bytes = body.len() - repetition_bytes;
         let there = found.len();
-        self.values(found, dictionary, &mut body).ok_or_else(|| wrong("a page has fewer values than it says"))?;
+        if there > 0 {
+            let values = self.body()?;
+            self.values(&values, found, dictionary, &mut body)
+                .ok_or_else(|| wrong("a page has fewer values than it says"))?;
+        }
         let page = Page::DataPageV2 {
             buf: body.into(),
             num_values: levels.len() as u32,
@@ -127,11 +186,13 @@ impl<'a> DataPage<'a> {
     }
 
     /// Appends some values as PLAIN. None when they are not there.
-    fn values(&self, range: Range<usize>, dictionary: Option<&Dictionary>, out: &mut Vec<u8>) -> Option<()> {
-        if range.is_empty() {
-            return Some(());
-        }
-        let body = self.body();
+    fn values(
+        &self,
+        body: &[u8],
+        range: Range<usize>,
+        dictionary: Option<&Dictionary>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         match (self.encoding, self.column.physical_type(), width(self.column)) {
             (Encoding::RLE_DICTIONARY, _, width) => {
                 let (bits, keys) = body.split_first()?;
@@ -174,8 +235,9 @@ impl<'a> DataPage<'a> {
 impl Dictionary {
     /// Takes a page with its header.
     pub fn open(column: &ColumnDescriptor, page: &Bytes) -> ParquetResult<Self> {
-        let (kind, bytes) = open(page)?;
+        let (Header { kind, raw_bytes, .. }, body) = open(page)?;
         let Kind::Dictionary { values, .. } = kind else { return Err(wrong("a page is no dictionary")) };
+        let bytes = inflate(&body, 0, raw_bytes)?;
         let mut strings = Vec::new();
         if column.physical_type() == Type::BYTE_ARRAY {
             let mut rest = &bytes[..];
@@ -207,6 +269,28 @@ impl Dictionary {
     }
 }
 
+/// Where repetitions and definitions are; values come after them.
+type Levels = (Range<usize>, Range<usize>);
+
+/// Where the levels of a page are; None when it ends before they do.
+fn levels_of(kind: &Kind, column: &ColumnDescriptor, bytes: &[u8]) -> Option<Levels> {
+    if let Kind::DataV2 { definition_bytes, repetition_bytes, .. } = kind {
+        let end = repetition_bytes.saturating_add(*definition_bytes);
+        return (end <= bytes.len()).then_some((0..*repetition_bytes, *repetition_bytes..end));
+    }
+    let next = |at: usize, most: i16| {
+        if most == 0 {
+            return Some(at..at);
+        }
+        let length = bytes.get(at..)?.first_chunk()?;
+        let end = (at + 4).checked_add(u32::from_le_bytes(*length) as usize)?;
+        (end <= bytes.len()).then_some(at + 4..end)
+    };
+    let repetitions = next(0, column.max_rep_level())?;
+    let definitions = next(repetitions.end, column.max_def_level())?;
+    Some((repetitions, definitions))
+}
+
 /// Bytes of each value; None where they differ, or are fewer than one.
 fn width(column: &ColumnDescriptor) -> Option<usize> {
     match column.physical_type() {
@@ -230,47 +314,74 @@ fn wrong(what: &str) -> ParquetError {
 }
 
 thread_local! {
-    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    static ZSTD: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// A page's kind, and its body, of which nothing is compressed any more.
-fn open(page: &Bytes) -> ParquetResult<(Kind, Bytes)> {
-    let (Header { kind, raw_bytes, body_bytes }, at) = Header::parse(page)?;
+/// Works with this thread's decompressor.
+fn with_zstd<T>(work: impl FnOnce(&mut DCtx<'static>) -> ParquetResult<T>) -> ParquetResult<T> {
+    ZSTD.with_borrow_mut(|zstd| {
+        let zstd = match zstd {
+            Some(zstd) => zstd,
+            None => zstd.insert(DCtx::try_create().ok_or_else(|| wrong("there is no memory to decompress a page"))?),
+        };
+        work(zstd)
+    })
+}
+
+fn failed(code: usize) -> ParquetError {
+    ParquetError::General(format!("a page cannot be decompressed: {}", zstd_safe::get_error_name(code)))
+}
+
+/// A page's header, and its body as it is in the file.
+fn open(page: &Bytes) -> ParquetResult<(Header, Bytes)> {
+    let (header, at) = Header::parse(page)?;
     let body = page.slice(at..);
-    if body.len() != body_bytes {
+    if body.len() != header.body_bytes {
         return Err(wrong("a page is not as long as it says"));
     }
-    let body = match kind {
-        Kind::DataV2 { compressed: false, .. } => body,
-        Kind::DataV2 { definition_bytes, repetition_bytes, .. } => {
-            inflate(&body, definition_bytes.saturating_add(repetition_bytes), raw_bytes)?
-        }
-        _ => inflate(&body, 0, raw_bytes)?,
-    };
-    Ok((kind, body))
+    Ok((header, body))
 }
 
 /// The first `plain` bytes as they are, the others decompressed, together `raw_bytes`.
 fn inflate(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> {
     let (levels, packed) = body.split_at_checked(plain).ok_or_else(|| wrong("a page's levels are cut short"))?;
     let values = raw_bytes.checked_sub(plain).ok_or_else(|| wrong("a page is shorter than its levels"))?;
-    if values == 0 {
-        return Ok(Bytes::copy_from_slice(levels));
+    let mut raw = Vec::with_capacity(raw_bytes);
+    if values > 0 {
+        with_zstd(|zstd| zstd.decompress(&mut raw, packed).map_err(failed))?;
     }
-    let inflated = ZSTD.with_borrow_mut(|zstd| {
-        let zstd = match zstd {
-            Some(zstd) => zstd,
-            None => zstd.insert(zstd::bulk::Decompressor::new()?),
-        };
-        let mut raw = Vec::with_capacity(raw_bytes);
-        raw.extend_from_slice(levels);
-        if plain == 0 {
-            zstd.decompress_to_buffer(packed, &mut raw)?;
-        } else {
-            raw.append(&mut zstd.decompress(packed, values)?);
-        }
-        Ok((raw.len() == raw_bytes).then_some(raw))
-    });
-    let inflated = inflated.map_err(|error: std::io::Error| ParquetError::External(error.into()))?;
-    inflated.map(Bytes::from).ok_or_else(|| wrong("a page is not as long as it says"))
+    if raw.len() != values {
+        return Err(wrong("a page is not as long as it says"));
+    }
+    if plain > 0 {
+        raw.splice(..0, levels.iter().copied());
+    }
+    Ok(raw.into())
+}
+
+/// What the first of several blocks of a zstd frame has; None when there are no others, or it is no such frame. Levels have a
+/// block of their own, and most pages have no value where one looks.
+///
+/// Format: RFC 8878, sections 3.1.1.1 and 3.1.1.2.
+fn first_block(frame: &[u8]) -> ParquetResult<Option<Bytes>> {
+    let end = || {
+        let descriptor = *frame.strip_prefix(&zstd_safe::MAGICNUMBER.to_le_bytes())?.first()?;
+        let single_segment = descriptor >> 5 & 1;
+        let dictionary_id = [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let content_size = [usize::from(single_segment), 2, 4, 8][usize::from(descriptor >> 6)];
+        let start = 5 + usize::from(1 - single_segment) + dictionary_id + content_size;
+        let header: [u8; 3] = frame.get(start..start + 3)?.try_into().ok()?;
+        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+        let (is_last, is_run) = (header & 1 == 1, header >> 1 & 3 == 1);
+        let length = if is_run { 1 } else { header as usize >> 3 };
+        (!is_last).then_some(start + 3 + length).filter(|end| *end <= frame.len())
+    };
+    let Some(end) = end() else { return Ok(None) };
+    let mut block = Vec::with_capacity(zstd_safe::BLOCKSIZE_MAX as usize);
+    with_zstd(|zstd| {
+        zstd.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        let mut out = OutBuffer::around(&mut block);
+        zstd.decompress_stream(&mut out, &mut InBuffer::around(&frame[..end])).map_err(failed)
+    })?;
+    Ok(Some(block.into()))
 }

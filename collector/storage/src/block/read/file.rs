@@ -4,7 +4,10 @@ use std::{io, ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes, buf::Reader};
 use parquet::{
-    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    },
     errors::{ParquetError, Result as ParquetResult},
     file::{
         metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
@@ -63,11 +66,13 @@ impl SpansFile {
         Pages { source: self.source.clone(), length: self.length, checksums: self.checksums.clone(), ahead: Vec::new() }
     }
 
-    /// For reading the pages of a row group, all of them.
-    pub fn group(&self, group: usize) -> Result<Pages, Why> {
+    /// For reading the pages of some leaves of a row group, all of them.
+    pub fn group(&self, group: usize, leaves: &ProjectionMask) -> Result<Pages, Why> {
         let mut pages = self.pages();
         if self.source.is_remote() {
-            let ranges = self.metadata.metadata().row_group(group).columns().iter().map(|column| column.byte_range());
+            let columns = self.metadata.metadata().row_group(group).columns().iter().enumerate();
+            let columns = columns.filter(|(leaf, _)| leaves.leaf_included(*leaf));
+            let ranges = columns.map(|(_, column)| column.byte_range());
             let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
             let end = ranges.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
             pages.ahead = vec![(start, self.source.read(start..end)?)];
@@ -113,12 +118,29 @@ impl Pages {
         self.source.is_remote()
     }
 
-    /// Reads these ranges, in order, at once.
-    pub fn read_ahead(&mut self, ranges: Vec<Range<u64>>) -> ParquetResult<()> {
+    /// Reads these ranges, in order, at once, for a reader who has some already; gives them.
+    pub fn read_ahead(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+        mut known: Vec<(u64, Bytes)>,
+    ) -> ParquetResult<Vec<(u64, Bytes)>> {
         let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
-        let parts = self.source.read_all(ranges).map_err(|error| ParquetError::External(error.into()))?;
-        self.ahead = starts.into_iter().zip(parts).collect();
-        Ok(())
+        let parts = if ranges.is_empty() { Ok(Vec::new()) } else { self.source.read_all(ranges) };
+        let parts = parts.map_err(|error| ParquetError::External(error.into()))?;
+        let read: Vec<_> = starts.into_iter().zip(parts).collect();
+        known.extend(read.iter().cloned());
+        known.sort_unstable_by_key(|(start, _)| *start);
+        self.ahead = known;
+        Ok(read)
+    }
+
+    /// A page that starts at `start`, if it is as it was written.
+    pub fn checked(&self, start: u64, page: Bytes) -> ParquetResult<Bytes> {
+        match self.checksums.binary_search_by_key(&start, |(start, _)| *start).map(|at| self.checksums[at].1) {
+            Ok(checksum) if checksum == crc32c::crc32c(&page) => Ok(page),
+            Ok(_) => Err(damaged(format!("the checksum of the page at byte {start} is wrong"))),
+            Err(_) => Err(damaged(format!("there is no page at byte {start}"))),
+        }
     }
 }
 
@@ -143,12 +165,7 @@ impl ChunkReader for Pages {
             Some((first, ahead)) => ahead.slice((start - first) as usize..(end - first) as usize),
             None => self.source.read(start..end).map_err(|error| ParquetError::External(error.into()))?,
         };
-        let page = self.checksums.binary_search_by_key(&start, |(start, _)| *start);
-        match page.map(|page| self.checksums[page].1) {
-            Ok(checksum) if checksum == crc32c::crc32c(&bytes) => Ok(bytes),
-            Ok(_) => Err(damaged(format!("the checksum of the page at byte {start} is wrong"))),
-            Err(_) => Err(damaged(format!("there is no page at byte {start}"))),
-        }
+        self.checked(start, bytes)
     }
 }
 

@@ -60,6 +60,16 @@ pub fn trace(
     Ok((!out.is_empty()).then(|| out.into()))
 }
 
+/// Some rows of a row group, complete.
+pub fn rows(
+    file: &SpansFile,
+    (block, cache): (Uuid, &Cache),
+    number: usize,
+    rows: Range<usize>,
+) -> Result<RecordBatch, Why> {
+    complete(file, &read(file, &mut Group::new(file, number, block, cache), rows)?)
+}
+
 /// The rows of a group's pages whose bounds have the trace between them.
 fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<usize>, Why> {
     let metadata = file.metadata.metadata();

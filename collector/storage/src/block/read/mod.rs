@@ -2,12 +2,13 @@
 //!
 //! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
 //! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
-//! through all spans, `column` through little of each; `memory` gives them the form that they have in memory.
+//! through all spans, `column` through little of each, `find` looks for a text; `memory` gives them the form that they have in memory.
 
 mod cache;
 mod column;
 mod cut;
 mod file;
+mod find;
 mod header;
 mod hybrid;
 mod lookup;
@@ -18,7 +19,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -216,12 +217,30 @@ impl Block {
         column::read(&file, group, column, numbers.as_ref()).map_err(|why| at(&self.path, SPANS, why))
     }
 
+    /// The rows of a row group that have this text in a column, in order. None when [`Block::column`] is the better way, which it is
+    /// where most texts are there several times. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn rows_with(&self, group: usize, column: usize, text: &str) -> Result<Option<Vec<u32>>, BlockError> {
+        find::rows_with(&*self.spans()?, group, column, text).map_err(|why| at(&self.path, SPANS, why))
+    }
+
     /// What the rows of a row group have several columns by; None when the block has no shapes. Blocking.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn shapes(&self, group: usize) -> Result<Option<ArrayRef>, BlockError> {
         column::read_shapes(&*self.spans()?, group).map_err(|why| at(&self.path, SPANS, why))
+    }
+
+    /// Some rows of a row group: core columns, and those that have values there, in the form that blocks have. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn rows(&self, group: usize, rows: Range<usize>) -> Result<RecordBatch, BlockError> {
+        let file = self.spans()?;
+        lookup::rows(&file, (self.meta.id, &self.cache), group, rows).map_err(|why| at(&self.path, SPANS, why))
     }
 
     /// Whether any row of a row group has a value in a column. Reads no more than the file's footer. Blocking.

@@ -91,8 +91,15 @@ impl<'a> Group<'a> {
                 .map(|(_, page)| page.offset as u64..page.offset as u64 + page.compressed_page_size as u64);
             ranges.extend(pages);
         }
+        let known = |range: &Range<u64>| Some((range.start, self.cache.page(self.block, range.start)?));
+        let kept = ranges.iter().filter_map(known).collect::<Vec<_>>();
+        ranges.retain(|range| !kept.iter().any(|(start, _)| *start == range.start));
         ranges.sort_unstable_by_key(|range| range.start);
-        self.pages.read_ahead(ranges)
+        let read = self.pages.read_ahead(ranges, kept)?;
+        for (start, page) in read {
+            self.cache.keep_page(self.block, start, self.pages.checked(start, page)?);
+        }
+        Ok(())
     }
 
     /// A column's part of some rows; also says whether it has values.
@@ -136,7 +143,16 @@ impl<'a> Group<'a> {
 
     fn read(&self, location: &PageLocation) -> ParquetResult<Bytes> {
         let length = usize::try_from(location.compressed_page_size).map_err(|_| wrong("a page has no size"))?;
-        self.pages.get_bytes(location.offset as u64, length)
+        let start = location.offset as u64;
+        if !self.pages.are_remote() {
+            return self.pages.get_bytes(start, length);
+        }
+        if let Some(page) = self.cache.page(self.block, start) {
+            return Ok(page);
+        }
+        let page = self.pages.get_bytes(start, length)?;
+        self.cache.keep_page(self.block, start, page.clone());
+        Ok(page)
     }
 
     fn dictionary(&self, leaf: usize) -> ParquetResult<Option<Arc<Dictionary>>> {

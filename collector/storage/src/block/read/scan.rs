@@ -85,7 +85,7 @@ impl Groups {
     }
 
     fn open(&mut self) -> Result<ParquetRecordBatchReader, Why> {
-        let pages = self.file.group(self.next)?;
+        let pages = self.file.group(self.next, &self.columns)?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.file.metadata.clone())
             .with_row_groups(vec![self.next])
             .with_projection(self.columns.clone())

@@ -1,10 +1,23 @@
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use arrow_array::{ArrayRef, StringArray, cast::AsArray, types::UInt32Type};
+use bytes::Bytes;
 use clew_common::{
     ids::{Tenant, TraceId},
     log::{Disk, SimDisk},
     otlp::filter,
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData},
 };
 use proptest::{prelude::*, strategy::ValueTree};
 use prost::Message;
@@ -14,11 +27,12 @@ use super::{Block, BlockError, Cache};
 use crate::{
     block::{BlockWriter, FILTER, Layout, META, RESOURCES, SHAPES, SPANS, Spec},
     columns::{
-        Spans,
+        Builder, Spans,
         tests::{arbitrary, columns, spans},
         write_otlp,
     },
-    store::{Folder, Store},
+    schema::core,
+    store::{Folder, Listed, Sink, Source, Store, StoreError},
 };
 
 /// A block of these batches, as it was written.
@@ -143,6 +157,95 @@ fn a_flipped_bit_anywhere_is_an_error_that_names_the_file_and_never_another_answ
     assert!(noticed > 100, "{noticed}");
 }
 
+/// A store each of whose reads is a request.
+struct Far(Arc<dyn Store>, Arc<AtomicUsize>);
+
+impl Store for Far {
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.0.put(path, bytes)
+    }
+    fn create(&self, path: &str) -> Result<Box<dyn Sink>, StoreError> {
+        self.0.create(path)
+    }
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read(path, range)
+    }
+    fn open(&self, path: &str) -> Result<Arc<dyn Source>, StoreError> {
+        Ok(Arc::new(FarFile(self.0.open(path)?, self.1.clone())))
+    }
+    fn size(&self, path: &str) -> Result<u64, StoreError> {
+        self.0.size(path)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.0.list(prefix)
+    }
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.0.delete(path)
+    }
+}
+
+struct FarFile(Arc<dyn Source>, Arc<AtomicUsize>);
+
+impl Source for FarFile {
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read(range)
+    }
+    fn read_all(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>, StoreError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read_all(ranges)
+    }
+    fn is_remote(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn far_away_a_lookup_takes_few_requests_and_the_same_one_again_none() {
+    let requests = many();
+    for written in Written::both(&[columns(&requests)]) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let far = Arc::new(Far(written.store.clone(), asked.clone()));
+        let block = Block::open(far, &written.path, Arc::new(Cache::new(16 << 20))).unwrap();
+        let near = written.open().unwrap();
+        for id in 1..6u8 {
+            let trace = TraceId::new([id; 16]).unwrap();
+            let before = asked.load(Ordering::Relaxed);
+            let found = block.trace(&trace).unwrap();
+            assert_eq!(found, near.trace(&trace).unwrap());
+            let first = asked.load(Ordering::Relaxed) - before;
+            // The footer, shapes and resources, then the ids, then all pages.
+            assert!(first <= if id == 1 { 6 } else { 2 }, "{first}");
+            assert_eq!(block.trace(&trace).unwrap(), found);
+            assert_eq!(asked.load(Ordering::Relaxed) - before, first);
+        }
+        let before = asked.load(Ordering::Relaxed);
+        assert_eq!(scanned(&block, 10), scanned(&near, 10));
+        assert_eq!(asked.load(Ordering::Relaxed) - before, 2, "one for the ids, one for all");
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_never_another_answer_of_a_lookup() {
+    let [written, _] = Written::both(&[columns(&many())]);
+    let traces: Vec<TraceId> = (1..6u8).map(|id| TraceId::new([id; 16]).unwrap()).collect();
+    let found = |block: &Block| traces.iter().map(|trace| block.trace(trace)).collect::<Result<Vec<_>, _>>();
+    let good = found(&written.open().unwrap()).unwrap();
+    let spans = format!("{}/{SPANS}", written.path);
+    let place = Path::new("/blocks").join(&spans);
+    let mut noticed = 0;
+    for byte in (0..written.store.size(&spans).unwrap()).step_by(17) {
+        written.disk.flip(&place, byte, 4);
+        match written.open().and_then(|block| found(&block)) {
+            Ok(answers) => assert_eq!(answers, good, "byte {byte}"),
+            Err(error) => noticed += u32::from(error.is_damage()),
+        }
+        written.disk.flip(&place, byte, 4);
+    }
+    assert!(noticed > 100, "{noticed}");
+}
+
 #[test]
 fn a_block_that_goes_while_it_is_read_is_an_error_that_says_so() {
     let written = Written::of(&[], Layout::default());
@@ -184,6 +287,42 @@ fn columns_are_the_same_with_shapes_and_without() {
         }
         assert!(with.has_values(0, column).unwrap() >= without.has_values(0, column).unwrap());
     }
+}
+
+#[test]
+fn a_text_is_found_in_the_rows_that_have_it() {
+    // No two are alike, one has another one with its length in it, some have none.
+    let mut builder = Builder::new();
+    let text = |at: u64| match at {
+        7 => "x\u{4}\0\0\0t512".to_owned(),
+        at => format!("t{at}"),
+    };
+    let spans = (0..3_000u64).map(|at| Span {
+        trace_id: vec![1; 16],
+        span_id: (at + 1).to_be_bytes().to_vec(),
+        start_time_unix_nano: at,
+        attributes: (at % 3 > 0).then(|| pair("k", &text(at))).into_iter().collect(),
+        ..Span::default()
+    });
+    let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    builder.add(&TracesData { resource_spans }.encode_to_vec()).unwrap();
+    let written = Written::of(&[builder.finish().unwrap()], Layout { page_rows: 64, ..Layout::default() });
+    let block = written.open().unwrap();
+    let column = block.schema().unwrap().index_of("span.k").unwrap();
+    let rows = |text: &str| block.rows_with(0, column, text).unwrap().unwrap();
+    assert_eq!(rows("t512"), [512]);
+    assert_eq!(rows(&text(7)), [7]);
+    assert_eq!(rows("t2999"), [2999]);
+    assert_eq!(rows("t3"), [0u32; 0]);
+    assert_eq!(rows(""), [0u32; 0]);
+    assert_eq!(block.rows_with(0, core::NAME, "").unwrap(), None);
+    assert_eq!(block.rows_with(0, core::TRACE_ID, "t").unwrap(), None);
+}
+
+fn pair(key: &str, text: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
 #[test]

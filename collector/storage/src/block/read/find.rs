@@ -1,0 +1,36 @@
+//! Finds the rows that have a certain text in a column of which few rows are wanted, page by page: no array is made of the others.
+
+use memchr::memmem::Finder;
+use parquet::{arrow::ProjectionMask, basic::Type, file::reader::ChunkReader};
+
+use super::{Why, cut::DataPage, file::SpansFile};
+use crate::block::shapes::Place;
+
+/// The rows of a row group that have this text in a column, in order. None when it is no column of texts, or the file has it
+/// otherwise than as it is: then there is a dictionary, or shapes, and the column is soon read.
+pub fn rows_with(file: &SpansFile, group: usize, column: usize, text: &str) -> Result<Option<Vec<u32>>, Why> {
+    let Some(Place::Spans(column)) = file.columns.places.get(column) else { return Ok(None) };
+    let metadata = file.metadata.metadata();
+    let schema = metadata.file_metadata().schema_descr();
+    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
+    let (Some(leaf), None) = (leaves.next(), leaves.next()) else { return Ok(None) };
+    let chunk = metadata.row_group(group).column(leaf);
+    let described = chunk.column_descr();
+    if described.physical_type() != Type::BYTE_ARRAY || chunk.dictionary_page_offset().is_some() {
+        return Ok(None);
+    }
+    let index = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
+    let index = index.ok_or_else(|| Why::Columns("it has no page index".to_owned()))?;
+    let pages = file.group(group, &ProjectionMask::leaves(schema, [leaf]))?;
+    // As it stands in a page: its length, and itself.
+    let mut needle = (text.len() as u32).to_le_bytes().to_vec();
+    needle.extend_from_slice(text.as_bytes());
+    let finder = Finder::new(&needle);
+    let mut rows = Vec::new();
+    for page in index.page_locations() {
+        let bytes = pages.get_bytes(page.offset as u64, page.compressed_page_size as usize)?;
+        let Some(found) = DataPage::open(described, &bytes)?.rows_with(&finder)? else { return Ok(None) };
+        rows.extend(found.into_iter().map(|row| page.first_row_index as u32 + row));
+    }
+    Ok(Some(rows))
+}
