@@ -73,7 +73,7 @@ impl Lookup {
                     Err(error) => partial_reasons.push(error.to_string()),
                 }
             }
-            Trace { spans: trace::merge(&parts).into(), partial_reasons }
+            Trace { spans: trace::merge(&parts), partial_reasons }
         });
         let found = found.await;
         self.metrics.made(timer.elapsed(), !found.spans.is_empty(), !found.partial_reasons.is_empty());

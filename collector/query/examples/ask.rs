@@ -12,7 +12,8 @@ use std::{
 use clew_common::{ids::Tenant, world::World};
 use clew_query::{
     exec::{
-        Budget, Cache, ExplainOptions, MetricsOptions, Range, SearchOptions, dependencies, explain, metrics, search,
+        Budget, Cache, ExplainOptions, MetricsOptions, Range, Sample, SearchOptions, dependencies, explain, metrics,
+        search,
     },
     traceql::{
         self,
@@ -58,8 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 else {
                     return Err("say one filter after explain".into());
                 };
-                let options =
-                    ExplainOptions { range: Range::ALL, values: 3, limit: 20, sample: ExplainOptions::SAMPLE };
+                let options = ExplainOptions { range: Range::ALL, values: 3, limit: 20, sample: Sample::USUAL };
                 let found = explain(&snapshot, &cache, filter, None, options, &budget)?;
                 let first = found.over.first();
                 format!("{:?} of {} spans inspected, first {first:?}", found.totals, found.inspected_spans)

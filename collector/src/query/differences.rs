@@ -6,7 +6,7 @@ use clew_proto::v1::{
 };
 use clew_query::{
     analysis::over::{Counted, Over},
-    exec::ExplainOptions,
+    exec::{ExplainOptions, Sample},
     traceql::{ast::Field, value::Value},
 };
 use tonic::Status;
@@ -46,7 +46,7 @@ pub async fn explain(queries: &Queries, tenant: &Tenant, request: ExplainRequest
         range: range_ns(request.start_unix_nano, request.end_unix_nano)?,
         values: FIELD_VALUES,
         limit: within("limit", request.limit, DEFAULT_VALUES, MAX_VALUES)?,
-        sample: ExplainOptions::SAMPLE,
+        sample: Sample::USUAL,
     };
     let found = queries.explain(tenant, request.selection, request.baseline, options).await?.answer;
     let value =

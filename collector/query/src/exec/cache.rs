@@ -94,6 +94,11 @@ impl Cache {
         self.shared.kept.lock().bytes
     }
 
+    /// Whether something is kept.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.shared.kept.lock().entries.contains_key(key)
+    }
+
     pub(super) fn column(
         &self,
         key: Key,

@@ -1,6 +1,10 @@
 //! In what some spans differ from others.
 
-use std::cmp::Reverse;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range as Rows,
+};
 
 use clew_storage::Snapshot;
 
@@ -13,6 +17,7 @@ use super::{
         compare::{self, Counts, any},
         counted::{Counted, counted},
     },
+    parallel,
     scope::Scope,
     search::Range,
     tags::within,
@@ -38,13 +43,26 @@ pub struct ExplainOptions {
     pub values: usize,
     /// Values of all fields at most.
     pub limit: usize,
-    /// Spans by which the values are chosen that are then counted exactly, about: so many of the selection, so many others.
-    pub sample: Totals,
+    /// By which spans the values are chosen that are then counted exactly.
+    pub sample: Sample,
 }
 
-impl ExplainOptions {
-    /// Enough to see a value that three more in a hundred spans of the selection have than others.
-    pub const SAMPLE: Totals = Totals { selection: 1 << 12, baseline: 1 << 17 };
+/// Runs of rows, from all over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// How many are for spans of the selection: what is wrong for a while only is seen when it is wrong with more than a part in
+    /// so many of them.
+    pub selection: usize,
+    /// How many are for others.
+    pub baseline: usize,
+    /// Rows of a run.
+    pub rows: usize,
+}
+
+impl Sample {
+    /// When one span in a hundred is selected, enough to see a value that three more in a hundred of those have than others.
+    /// A run is a page or two of each column.
+    pub const USUAL: Self = Self { selection: 48, baseline: 16, rows: 1 << 13 };
 }
 
 /// In what spans differ from others.
@@ -63,8 +81,8 @@ pub struct Explained {
 /// status, and name and service of the root; but not the fields that the filters name, since those differ by definition.
 /// Of each field the 4096 values count that most spans of the selection have.
 ///
-/// Where there are many spans, a sample of the row groups (whose traces are there by chance) chooses the values: those that
-/// may be among the best, twice as many as are asked for. Their counts are of all spans. Blocking.
+/// Where there are many spans, a sample chooses the values: those that may be among the best, twice as many as are asked for.
+/// Their counts are of all spans. Blocking.
 ///
 /// # Errors
 /// When the budget is spent.
@@ -76,7 +94,7 @@ pub fn explain(
     options: ExplainOptions,
     budget: &Budget,
 ) -> Result<Explained, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let mut scope = Scope::open(snapshot, cache);
     let either = baseline.map(|baseline| {
         let operands = vec![selection.clone(), baseline.clone()];
         Expr { kind: ExprKind::Logic { op: LogicOp::Or, operands }, at: At::default() }
@@ -93,10 +111,10 @@ pub fn explain(
     let inspected_spans = all.inspected_spans;
     let named = named(selection, baseline);
     let totals = totals(&scope, &all, &kept);
-    let counts = match sample(&scope, &all, &kept, totals, options.sample) {
-        None => compare::totals(&scope, &all, &kept, selection, MAX_VALUES, budget)?,
+    let counts = match sample(&mut scope, &all, &kept, options.sample, budget)? {
+        None => compare::totals(&scope, &all, &kept, MAX_VALUES, budget)?,
         Some((all_of, kept_of)) => {
-            let counts = compare::totals(&scope, &all_of, &kept_of, selection, MAX_VALUES, budget)?;
+            let counts = compare::totals(&scope, &all_of, &kept_of, MAX_VALUES, budget)?;
             let (values, limit) = (options.values.saturating_mul(2), options.limit.saturating_mul(2));
             let totals = self::totals(&scope, &all_of, &kept_of);
             let mut likely = compare::Values::new();
@@ -105,7 +123,7 @@ pub fn explain(
             {
                 likely.entry(field).or_default().insert(Key(value));
             }
-            compare::totals_of(&scope, &all, selection, &likely, budget)?
+            compare::totals_of(&scope, &all, &kept, &likely, budget)?
         }
     };
     let over = best(counts, &named, totals, CERTAIN, options.values, options.limit);
@@ -146,44 +164,86 @@ fn best(
 
 /// How many spans there are on each side.
 fn totals(scope: &Scope, all: &Counted, kept: &Counted) -> Totals {
-    let rows = |counted: &Counted| (0..scope.parts.len()).map(|part| rows(scope, counted, part)).sum::<u64>();
+    let rows = |counted: &Counted| {
+        let masks = counted.masks.iter().zip(&scope.parts);
+        masks.filter_map(|(mask, opened)| Some(mask.as_ref()?.count(opened.part.rows) as u64)).sum::<u64>()
+    };
     let selection = rows(kept);
     Totals { selection, baseline: rows(all).saturating_sub(selection) }
 }
 
-/// How many rows of a part count.
-fn rows(scope: &Scope, counted: &Counted, part: usize) -> u64 {
-    match &counted.masks[part] {
-        None | Some(Mask::None) => 0,
-        Some(Mask::All) => scope.parts[part].part.rows as u64,
-        Some(Mask::Some(bits)) => bits.count_set_bits() as u64,
+/// Some spans of each side, from all over: parts of their own. None when that would be about all there are.
+///
+/// Each side has runs where it has spans, in proportion to how many, so that neither misses what was so for a while only. Blocks
+/// have traces by chance, so a run has too.
+fn sample(
+    scope: &mut Scope,
+    all: &Counted,
+    kept: &Counted,
+    sample: Sample,
+    budget: &Budget,
+) -> Result<Option<(Counted, Counted)>, Stopped> {
+    let rows = || scope.parts.iter().map(|opened| opened.part.rows);
+    if rows().sum::<usize>() < 2 * (sample.selection + sample.baseline) * sample.rows {
+        return Ok(None);
     }
+    let of = |counted: &Counted, part: usize| counted.masks[part].clone().unwrap_or(Mask::None);
+    let side = |part: usize, selected: bool| match selected {
+        true => of(kept, part),
+        false => of(all, part).without(&of(kept, part)),
+    };
+    let mut taken: Vec<(usize, Rows<usize>, Mask, bool)> = Vec::new();
+    for (selected, count) in [(true, sample.selection), (false, sample.baseline)] {
+        let masks: Vec<Mask> = (0..scope.parts.len()).map(|part| side(part, selected)).collect();
+        let counts = masks.iter().zip(rows()).map(|(mask, rows)| mask.count(rows)).collect::<Vec<_>>();
+        for (part, run) in runs(&counts, &rows().collect::<Vec<_>>(), count, sample.rows) {
+            let mask = masks[part].slice(run.clone());
+            taken.push((part, run, mask, selected));
+        }
+    }
+    let read = parallel::map(0..taken.len(), |at| {
+        budget.check()?;
+        let (part, run, ..) = &taken[at];
+        Ok::<_, Stopped>(scope.parts[*part].part.rows(run.clone()))
+    });
+    let none = || Counted { masks: scope.parts.iter().map(|_| None).collect(), inspected_spans: 0 };
+    let (mut all_of, mut kept_of) = (none(), none());
+    let mut parts = Vec::new();
+    for (read, (.., mask, selected)) in read.into_iter().zip(taken) {
+        match read? {
+            Ok(part) => {
+                parts.push(part);
+                kept_of.masks.push(selected.then(|| mask.clone()));
+                all_of.masks.push(Some(mask));
+            }
+            Err(error) => scope.failed(&error),
+        }
+    }
+    scope.add(parts);
+    Ok(Some((all_of, kept_of)))
 }
 
-/// The spans of some parts, from all over; None when about all would be needed.
-fn sample(scope: &Scope, all: &Counted, kept: &Counted, totals: Totals, enough: Totals) -> Option<(Counted, Counted)> {
-    let mut order: Vec<usize> = (0..scope.parts.len()).collect();
-    // Multiples of the golden ratio are spread evenly.
-    order.sort_by_key(|part| (*part as u32).wrapping_mul(0x9e37_79b9));
-    let mut of = Totals::default();
-    let mut parts = vec![false; order.len()];
-    for part in order {
-        if of.selection >= enough.selection && of.baseline >= enough.baseline {
-            break;
+/// Runs of rows by which so many parts are seen: `counts` are their spans on one side, `rows` all of them.
+fn runs(counts: &[usize], rows: &[usize], count: usize, length: usize) -> Vec<(usize, Rows<usize>)> {
+    let total: usize = counts.iter().sum();
+    let mut taken: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    let (mut part, mut before) = (0, 0);
+    for draw in 0..if total == 0 { 0 } else { count } {
+        // In the middle of each of as many equal shares.
+        let place = (2 * draw + 1) * total / (2 * count);
+        while place >= before + counts[part] {
+            before += counts[part];
+            part += 1;
         }
-        let selection = rows(scope, kept, part);
-        of.selection += selection;
-        of.baseline += rows(scope, all, part).saturating_sub(selection);
-        parts[part] = true;
+        let of_part = rows[part].div_ceil(length);
+        let near = (place - before) * of_part / counts[part];
+        let taken = taken.entry(part).or_default();
+        // The next one that is not taken yet.
+        let free = (near..of_part).chain(0..near).find(|run| !taken.contains(run));
+        taken.extend(free);
     }
-    if 2 * (of.selection + of.baseline) > totals.selection + totals.baseline {
-        return None;
-    }
-    let only = |counted: &Counted| {
-        let masks = counted.masks.iter().zip(&parts).map(|(mask, is_of)| mask.clone().filter(|_| *is_of));
-        Counted { masks: masks.collect(), inspected_spans: counted.inspected_spans }
-    };
-    Some((only(all), only(kept)))
+    let run = |part: usize, run: usize| (part, run * length..((run + 1) * length).min(rows[part]));
+    taken.into_iter().flat_map(|(part, taken)| taken.into_iter().map(move |at| run(part, at))).collect()
 }
 
 /// The best first; of the same score by what they are, so that answers are the same each time.

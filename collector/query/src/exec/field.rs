@@ -84,11 +84,7 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
         {
             sources.extend(typed(&array));
         }
-        if may_have(TagScope::Span)?
-            && let Some(array) = part.column(cache, core::ATTRIBUTES)?
-        {
-            sources.extend(listed(array.as_list_opt(), key));
-        }
+        sources.extend(of_list(part, cache, key)?);
     }
     if any || attribute.scope == Scope::Resource {
         sources.extend(of_resource(part, cache, key)?);
@@ -103,6 +99,29 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
         sources.extend(of_scope(part.column(cache, core::SCOPE_FIELDS)?, key));
     }
     Ok(sources)
+}
+
+/// What spans have of an attribute outside of its column.
+fn of_list(part: &Part, cache: &Cache, key: &str) -> Result<Option<Source>, BlockError> {
+    if !may_have(part, cache, TagScope::Span, key)? {
+        return Ok(None);
+    }
+    let array = part.column(cache, core::ATTRIBUTES)?;
+    Ok(array.as_ref().and_then(|array| listed(array.as_list_opt(), key)))
+}
+
+/// The rows whose column of an attribute has this text, when they can be found without reading it, and what rows have of the
+/// attribute in their lists. Blocking.
+pub fn with_text(
+    part: &Part,
+    cache: &Cache,
+    key: &str,
+    text: &str,
+) -> Result<Option<(Source, Option<Source>)>, BlockError> {
+    let Ok(column) = part.schema.index_of(&format!("{ATTRIBUTE_PREFIX}{key}")) else { return Ok(None) };
+    let Some(rows) = part.rows_with(cache, column, text)? else { return Ok(None) };
+    let found = rows.into_iter().map(|row| (row, Value::String(text.to_owned()))).collect();
+    Ok(Some((Source::Sparse(found, part.rows), of_list(part, cache, key)?)))
 }
 
 fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<Option<Source>, BlockError> {

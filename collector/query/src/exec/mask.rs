@@ -1,19 +1,19 @@
 //! Which spans of a part a filter keeps, a column at a time.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Range};
 
 use arrow_array::{Array, StringArray, StringViewArray, cast::AsArray};
 use arrow_buffer::BooleanBuffer;
 use clew_storage::block::BlockError;
 
 use super::{
-    field::{Source, needs_trace, sparse, status},
+    field::{Source, needs_trace, sparse, status, with_text},
     part::Part,
     roots::parentless,
     scope::Scope,
 };
 use crate::traceql::{
-    ast::{CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Status},
+    ast::{Attribute, CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Scope as Of, Status},
     value::{Pattern, Value, arithmetic, compare, negate},
 };
 
@@ -83,6 +83,28 @@ impl Mask {
             Self::None => Box::new(std::iter::empty()),
             Self::All => Box::new(0..rows),
             Self::Some(bits) => Box::new(bits.set_indices()),
+        }
+    }
+
+    /// Those of some rows, counted from the first of these.
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Some(bits) => Self::of(bits.slice(rows.start, rows.len())),
+            same => same.clone(),
+        }
+    }
+
+    /// The rows that are not in the other one.
+    pub fn without(&self, other: &Self) -> Self {
+        self.clone().and(other.clone().not())
+    }
+
+    /// How many there are, of so many.
+    pub fn count(&self, rows: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::All => rows,
+            Self::Some(bits) => bits.count_set_bits(),
         }
     }
 
@@ -197,10 +219,18 @@ impl<'a> Masks<'a> {
     }
 
     fn compare(&self, field: &Field, op: CompareOp, literal: &Literal) -> Result<Mask, BlockError> {
-        let sources = self.scope.sources(field, self.place);
         let full = full_id(field, literal);
         let literal = full.as_ref().unwrap_or(literal);
         let test = Test::new(op, literal);
+        if let (Field::Attribute(Attribute { scope: Of::Span, of_parent: false, key }), CompareOp::Eq, Literal::String(text)) =
+            (field, op, literal)
+            && let Some((found, listed)) = with_text(self.part, &self.scope.cache, key, text)?
+            // A row that has it in its list may have another value before.
+            && listed.is_none_or(|listed| matches!(test.mask(&listed), Mask::None))
+        {
+            return Ok(test.mask(&found));
+        }
+        let sources = self.scope.sources(field, self.place);
         // Rows that an earlier source has a value for are its business.
         let mut open = Mask::All;
         let mut kept = Mask::None;

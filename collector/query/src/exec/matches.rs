@@ -175,6 +175,8 @@ impl Matches {
                 }
                 self.scan = Some(scan);
             }
+            // Rows that were read apart are of row groups, which are parts too.
+            Place::Rows { .. } => self.done += 1,
         }
         Ok(())
     }

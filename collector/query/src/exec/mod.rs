@@ -32,7 +32,7 @@ mod traces;
 pub use budget::{Budget, Client, MAX_READ_BYTES, Stopped};
 pub use cache::Cache;
 pub use dependencies::{Dependencies, Dependency, dependencies};
-pub use explain::{ExplainOptions, Explained, explain};
+pub use explain::{ExplainOptions, Explained, Sample, explain};
 pub use field::{Source, first};
 pub use matches::{Matched, Matches, SpanFilter};
 pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};

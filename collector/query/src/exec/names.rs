@@ -38,7 +38,7 @@ pub fn may_have(part: &Part, cache: &Cache, scope: TagScope, key: &str) -> Resul
     match part.place {
         Place::Block { .. } => Ok(names_kept(part, cache, scope, &Mask::All)?.contains(key)),
         // What is in memory soon is not.
-        Place::Memory { .. } => Ok(true),
+        Place::Memory { .. } | Place::Rows { .. } => Ok(true),
     }
 }
 

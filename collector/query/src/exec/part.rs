@@ -1,6 +1,6 @@
 //! A part of what a query looks at: a row group of a block, or a batch in memory.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, cast::AsArray};
 use arrow_schema::SchemaRef;
@@ -34,6 +34,8 @@ pub enum Place {
     Block { block: Arc<Block>, group: usize },
     /// A batch of a table.
     Memory { memory: Memory, batch: RecordBatch },
+    /// Some rows of a row group, which were read together.
+    Rows { block: Arc<Block>, batch: RecordBatch },
 }
 
 impl Part {
@@ -58,6 +60,26 @@ impl Part {
         memory.batches().into_iter().map(part).collect()
     }
 
+    /// Some of its rows. Of a row group no more is read than these. Blocking.
+    pub fn rows(&self, rows: Range<usize>) -> Result<Self, BlockError> {
+        let place = match &self.place {
+            Place::Block { block, group } => {
+                Place::Rows { block: block.clone(), batch: block.rows(*group, rows.clone())? }
+            }
+            Place::Memory { memory, batch } => {
+                Place::Memory { memory: memory.clone(), batch: batch.slice(rows.start, rows.len()) }
+            }
+            Place::Rows { block, batch } => {
+                Place::Rows { block: block.clone(), batch: batch.slice(rows.start, rows.len()) }
+            }
+        };
+        let schema = match &place {
+            Place::Rows { batch, .. } => batch.schema(),
+            Place::Block { .. } | Place::Memory { .. } => self.schema.clone(),
+        };
+        Ok(Self { rows: rows.len(), schema, place })
+    }
+
     /// A column by its place in the schema; None when no row has a value. Blocking.
     pub fn column(&self, cache: &Cache, column: usize) -> Result<Option<ArrayRef>, BlockError> {
         match &self.place {
@@ -69,7 +91,20 @@ impl Part {
                     })
                 })
             }
-            Place::Memory { .. } => self.read(column),
+            Place::Memory { .. } | Place::Rows { .. } => self.read(column),
+        }
+    }
+
+    /// The rows that have this text in a column, in order, where they can be found without reading all of it. What has been read
+    /// is looked through faster than that. Blocking.
+    pub fn rows_with(&self, cache: &Cache, column: usize, text: &str) -> Result<Option<Vec<u32>>, BlockError> {
+        match &self.place {
+            Place::Block { block, group }
+                if !cache.has(&Key::Column(block.meta().id, *group as u32, column as u32)) =>
+            {
+                block.rows_with(*group, column, text)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -77,7 +112,7 @@ impl Part {
     pub fn read(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
         match &self.place {
             Place::Block { block, group } => block.column(*group, column),
-            Place::Memory { batch, .. } => {
+            Place::Memory { batch, .. } | Place::Rows { batch, .. } => {
                 let array = batch.column(column);
                 Ok((array.null_count() < array.len()).then(|| array.clone()))
             }
@@ -88,7 +123,9 @@ impl Part {
     pub fn has_values(&self, column: usize) -> Result<bool, BlockError> {
         match &self.place {
             Place::Block { block, group } => block.has_values(*group, column),
-            Place::Memory { batch, .. } => Ok(batch.column(column).null_count() < self.rows),
+            Place::Memory { batch, .. } | Place::Rows { batch, .. } => {
+                Ok(batch.column(column).null_count() < self.rows)
+            }
         }
     }
 
@@ -109,6 +146,12 @@ impl Part {
             Place::Memory { memory, batch } => {
                 let codes = codes(Some(batch.column(core::RESOURCE_ID).clone()));
                 let resources = codes.values.iter().map(|id| memory.resource(*id)).collect();
+                Ok((Arc::new(codes), resources))
+            }
+            Place::Rows { block, batch } => {
+                let codes = codes(Some(batch.column(core::RESOURCE_ID).clone()));
+                let resources = block.resources()?;
+                let resources = codes.values.iter().map(|id| resources.get(id).cloned()).collect();
                 Ok((Arc::new(codes), resources))
             }
         }

@@ -86,7 +86,8 @@ impl Scope {
         scope
     }
 
-    fn add(&mut self, parts: Vec<Part>) -> Range<usize> {
+    /// Adds parts, which no block or table has.
+    pub fn add(&mut self, parts: Vec<Part>) -> Range<usize> {
         let first = self.parts.len();
         let opened = |part| Opened { part, links: OnceLock::new(), fields: RwLock::default() };
         self.parts.extend(parts.into_iter().map(opened));

@@ -149,7 +149,7 @@ fn all_spans(scope: &Scope, range: Range) -> Spans {
     let parts = units(scope, range).into_iter().flat_map(|unit| unit.parts);
     let mask = |part: usize| match scope.parts[part].part.place {
         Place::Block { .. } => Some(Mask::All),
-        Place::Memory { .. } => within(scope, part, Mask::All, range),
+        Place::Memory { .. } | Place::Rows { .. } => within(scope, part, Mask::All, range),
     };
     let parts: Vec<_> = parts.filter_map(|part| Some((part, mask(part)?))).collect();
     let spans = parts.iter().map(|(part, _)| scope.parts[*part].part.rows as u64).sum();
@@ -171,7 +171,7 @@ pub fn within(scope: &Scope, part: usize, mask: Mask, range: Range) -> Option<Ma
     let rows = *rows;
     let whole = match place {
         Place::Block { block, .. } => range.has(block.meta().start_min) && range.has(block.meta().start_max),
-        Place::Memory { .. } => range == Range::ALL,
+        Place::Memory { .. } | Place::Rows { .. } => range == Range::ALL,
     };
     if !whole {
         let starts = scope.parts[part].part.column(&scope.cache, core::START_TIME);

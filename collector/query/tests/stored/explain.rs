@@ -7,7 +7,7 @@ use std::{
 
 use clew_query::{
     analysis::over::{CERTAIN, Counted, Over, Totals, over},
-    exec::{Budget, Cache, ExplainOptions, Explained, Range, explain},
+    exec::{Budget, Cache, ExplainOptions, Explained, Range, Sample, explain},
     traceql::{
         ast::{Body, Expr, Field, SpansetKind, Stage},
         parse, value,
@@ -23,7 +23,7 @@ use proptest::{collection::vec, prelude::*};
 use super::store::{self, Batch};
 
 const ALL: ExplainOptions =
-    ExplainOptions { range: Range::ALL, values: usize::MAX, limit: usize::MAX, sample: ExplainOptions::SAMPLE };
+    ExplainOptions { range: Range::ALL, values: usize::MAX, limit: usize::MAX, sample: Sample::USUAL };
 
 fn filter(query: &str) -> Expr {
     let Body::Spans(mut pipeline) = parse(query).unwrap().body else { panic!("{query}") };
@@ -53,14 +53,21 @@ impl Chance {
 
 /// Spans of which so many of ten thousand have the planted value of a key and mostly fail, or are slow.
 fn planted(key: &str, per_ten_thousand: u64, slow: bool) -> Vec<Batch> {
-    const SPANS: u64 = 6_000;
-    const PLACES: usize = 12;
+    planted_in(6_000, key, per_ten_thousand, slow, |_| true)
+}
+
+/// Where blocks, or memory, have them.
+const PLACES: usize = 12;
+
+/// So many spans; those with the planted value are like others where `bad_in` does not hold.
+fn planted_in(spans: u64, key: &str, per_ten_thousand: u64, slow: bool, bad_in: impl Fn(usize) -> bool) -> Vec<Batch> {
     let mut chance = Chance(per_ten_thousand);
     let mut batches: Vec<Batch> =
         (0..PLACES).map(|place| Batch { place, spans: Vec::new(), may_duplicate: false }).collect();
-    for at in 0..SPANS {
+    for at in 0..spans {
         let bad = chance.below(10_000) < per_ten_thousand;
-        let wrong = chance.below(100) < if bad { 90 } else { 1 };
+        let place = at as usize % PLACES;
+        let wrong = chance.below(100) < if bad && bad_in(place) { 90 } else { 1 };
         let mut of = |name: &str, values: u64| {
             let other = chance.below(values);
             Value::StringValue(if bad && key == name { "planted".to_owned() } else { format!("{name}{other}") })
@@ -86,35 +93,72 @@ fn planted(key: &str, per_ten_thousand: u64, slow: bool) -> Vec<Batch> {
             attributes,
             ..Span::default()
         };
-        batches[at as usize % PLACES].spans.push(store::span(made, resource));
+        batches[place].spans.push(store::span(made, resource));
     }
     batches
 }
 
-#[test]
-fn a_planted_value_is_the_first_one() {
-    let options = ExplainOptions { values: 3, limit: 10, ..ALL };
-    let fields = [
-        ("service.version", "resource.service.version"),
-        ("host.name", "resource.host.name"),
-        ("tenant", "span.tenant"),
-        ("shard", "span.shard"),
-        ("name", "name"),
-    ];
+/// What may be wrong, and the field that tells.
+const FIELDS: [(&str, &str); 5] = [
+    ("service.version", "resource.service.version"),
+    ("host.name", "resource.host.name"),
+    ("tenant", "span.tenant"),
+    ("shard", "span.shard"),
+    ("name", "name"),
+];
+
+/// Whether the planted value is the first one of what is found, whatever was planted.
+fn is_first(spans: u64, sample: Sample, blocks: usize, slow: bool) {
+    let options = ExplainOptions { values: 3, limit: 10, sample, ..ALL };
+    let selection = if slow { "{ duration > 1s }" } else { "{ status = error }" };
     let mut wrong = Vec::new();
-    for (key, field) in fields {
+    for (key, field) in FIELDS {
         for share in [50, 500, 5_000] {
-            for (slow, selection) in [(false, "{ status = error }"), (true, "{ duration > 1s }")] {
-                let found =
-                    store::ask(&planted(key, share, slow), 2, |store| explained(store, selection, None, options));
-                let first = found.over.first().map(|over| over.counted.value.0.to_string());
-                if first.as_deref() != Some(field) || found.over.len() > 10 {
-                    wrong.push(format!("{key} {share} {slow}: {:?}", found.over));
-                }
+            let batches = planted_in(spans, key, share, slow, |_| true);
+            let found = store::ask(&batches, blocks, |store| explained(store, selection, None, options));
+            let first = found.over.first().map(|over| over.counted.value.0.to_string());
+            if first.as_deref() != Some(field) || found.over.len() > 10 {
+                wrong.push(format!("{key} {share}: {:?}", found.over));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A fifth of the rows of 20,000 spans.
+const FIFTH: Sample = Sample { selection: 24, baseline: 8, rows: 128 };
+
+#[test]
+fn a_planted_value_that_fails_is_the_first_one() {
+    is_first(6_000, Sample::USUAL, 2, false);
+}
+
+#[test]
+fn a_planted_value_that_is_slow_is_the_first_one() {
+    is_first(6_000, Sample::USUAL, 2, true);
+}
+
+#[test]
+fn a_planted_value_that_fails_is_the_first_one_by_a_sample() {
+    is_first(20_000, FIFTH, 4, false);
+}
+
+#[test]
+fn a_planted_value_that_is_slow_is_the_first_one_by_a_sample() {
+    is_first(20_000, FIFTH, 4, true);
+}
+
+#[test]
+fn what_fails_for_a_while_only_is_seen_by_a_sample() {
+    let options = ExplainOptions { values: 3, limit: 10, sample: FIFTH, ..ALL };
+    for place in [0, 5, PLACES - 1] {
+        let batches = planted_in(20_000, "tenant", 500, false, |at| at == place);
+        store::ask(&batches, PLACES - 1, |store| {
+            let found = explained(store, "{ status = error }", None, options);
+            let first = found.over.first().unwrap();
+            assert_eq!(first.counted.value.0.to_string(), "span.tenant", "in {place}: {:?}", found.over);
+        });
+    }
 }
 
 #[test]
@@ -122,7 +166,7 @@ fn a_sample_chooses_the_values_and_all_spans_count() {
     let batches = planted("tenant", 500, false);
     store::ask(&batches, 11, |store| {
         let exact = explained(store, "{ status = error }", None, ALL);
-        let sample = Totals { selection: 60, baseline: 1_000 };
+        let sample = Sample { selection: 12, baseline: 8, rows: 64 };
         let sampled =
             explained(store, "{ status = error }", None, ExplainOptions { values: 3, limit: 5, sample, ..ALL });
         assert_eq!(sampled.totals, exact.totals);

@@ -76,7 +76,7 @@ pub fn compare(
     options: MetricsOptions,
     budget: &Budget,
 ) -> Result<Vec<TimeSeries>, Stopped> {
-    let run = Compare { scope, counted, comparison, steps: Some(options.steps), budget };
+    let run = Compare { scope, counted, selected: Selected::By(comparison), steps: Some(options.steps), budget };
     let totals = run.count(None)?;
     let top_n = usize::try_from(comparison.top_n.unwrap_or(DEFAULT_TOP_N)).unwrap_or(usize::MAX);
     let mut shown = Values::new();
@@ -102,39 +102,37 @@ pub fn compare(
     Ok(sorted(series.collect()))
 }
 
-/// How many of the counted spans have each value: those that the filter drops, then those that it keeps. Values count that
-/// two spans or more of `kept` have, of each field so many at most; the spans of all values are under [`any`]. Blocking.
+/// How many of the counted spans have each value: those that are not selected, then those that are, which are among them. Values
+/// count that two selected spans or more have, of each field so many at most; the spans of all values are under [`any`].
+/// Blocking.
 pub fn totals(
     scope: &Scope,
     counted: &Counted,
-    kept: &Counted,
-    selection: &Expr,
+    selected: &Counted,
     most: usize,
     budget: &Budget,
 ) -> Result<Counts, Stopped> {
-    let comparison = Comparison { selection: None, top_n: None, window_ns: None };
-    let of_kept = Compare { scope, counted: kept, comparison: &comparison, steps: None, budget }.count(None)?;
+    let of_selected = Compare { scope, counted: selected, selected: Selected::Are(selected), steps: None, budget };
     let mut shown = Values::new();
-    for (field, mut values) in of_kept {
+    for (field, mut values) in of_selected.count(None)? {
         values.retain(|key, counts| *key == any() || counts[1] > 1);
         let most = most_frequent(&values, |counts| counts[1], most);
         if !most.is_empty() {
             shown.insert(field, most.into_iter().cloned().collect());
         }
     }
-    totals_of(scope, counted, selection, &shown, budget)
+    totals_of(scope, counted, selected, &shown, budget)
 }
 
 /// The same of these values. Blocking.
 pub fn totals_of(
     scope: &Scope,
     counted: &Counted,
-    selection: &Expr,
+    selected: &Counted,
     shown: &Values,
     budget: &Budget,
 ) -> Result<Counts, Stopped> {
-    let comparison = Comparison { selection: Some(selection.clone()), top_n: None, window_ns: None };
-    Compare { scope, counted, comparison: &comparison, steps: None, budget }.count(Some(shown))
+    Compare { scope, counted, selected: Selected::Are(selected), steps: None, budget }.count(Some(shown))
 }
 
 /// The values that most spans have; of those that are equally frequent the lower ones, so that answers are the same each time.
@@ -155,10 +153,18 @@ fn most_frequent(values: &HashMap<Key, Vec<u32>>, of: impl Fn(&[u32]) -> u32, to
 struct Compare<'a> {
     scope: &'a Scope,
     counted: &'a Counted,
-    comparison: &'a Comparison,
+    selected: Selected<'a>,
     /// When the spans that count start; any time counts when not said.
     steps: Option<Steps>,
     budget: &'a Budget,
+}
+
+/// Which spans are selected.
+enum Selected<'a> {
+    /// Those that this says.
+    By(&'a Comparison),
+    /// These.
+    Are(&'a Counted),
 }
 
 /// A key under which the spans that have any value are counted.
@@ -202,7 +208,7 @@ impl Compare<'_> {
     fn count(&self, shown: Option<&Values>) -> Result<Counts, Stopped> {
         let steps = if shown.is_some() { self.step_count() } else { 1 };
         let begin = || Tally { shown, steps, counts: Counts::new() };
-        let states = parallel::fold(0..self.scope.parts.len(), begin, |tally, part| {
+        let states = parallel::fold(0..self.counted.masks.len(), begin, |tally, part| {
             let Some(mask) = &self.counted.masks[part] else { return Ok(()) };
             self.budget.check()?;
             self.part(part as u32, mask, tally).unwrap_or_else(|error| self.scope.failed(&error));
@@ -289,12 +295,16 @@ impl Compare<'_> {
 
     /// The rows that are selected.
     fn selected(&self, part: u32, mask: &Mask, starts: &[i64]) -> Result<Mask, BlockError> {
+        let comparison = match self.selected {
+            Selected::By(comparison) => comparison,
+            Selected::Are(selected) => return Ok(selected.masks[part as usize].clone().unwrap_or(Mask::None)),
+        };
         let rows = self.scope.parts[part as usize].part.rows;
-        let selected = match &self.comparison.selection {
+        let selected = match &comparison.selection {
             None => Mask::All,
             Some(filter) => self.kept(part, mask, filter)?,
         };
-        Ok(match self.comparison.window_ns {
+        Ok(match comparison.window_ns {
             None => selected,
             Some((from, until)) => {
                 let within = selected.rows(rows).filter(|row| (from..until).contains(&starts[*row]));
