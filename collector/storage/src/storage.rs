@@ -23,7 +23,7 @@ use crate::{
     block::Cache,
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
-    compact::{CompactError, Compactor},
+    compact::{CompactError, Compactor, Sizes},
     contents::Contents,
     decode::{DecodeError, Decoded, Decoder},
     flush::{FlushError, Flusher},
@@ -211,6 +211,7 @@ impl Storage {
             cache: cache.clone(),
             sweeper,
             world: world.clone(),
+            sizes: Sizes::default(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();

@@ -6,6 +6,8 @@
 
 mod pick;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -22,8 +24,20 @@ use crate::{
     sweep::Sweeper,
 };
 
-/// Rows of all inputs together that are in memory at a time, about.
-const WINDOW_ROWS: usize = 160_000;
+/// How much is read and written at a time.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    /// Rows of all inputs together that are in memory at a time, about.
+    pub window_rows: usize,
+    /// Of the merged blocks.
+    pub layout: Layout,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { window_rows: 160_000, layout: Layout::default() }
+    }
+}
 
 /// Merges blocks.
 #[derive(Clone)]
@@ -38,6 +52,8 @@ pub struct Compactor {
     pub sweeper: Sweeper,
     /// Time and chance.
     pub world: World,
+    /// How much is in memory.
+    pub sizes: Sizes,
 }
 
 /// Why blocks could not be merged. They stay as they are.
@@ -49,6 +65,14 @@ pub enum CompactError {
     /// The output cannot be written.
     #[error("cannot write the merged block: {0}")]
     Write(#[from] WriteError),
+    /// The inputs did not give all that their metas say.
+    #[error("the blocks have {read} spans to merge, and should have {said}")]
+    Incomplete {
+        /// Spans that they gave.
+        read: u64,
+        /// Spans that they should have.
+        said: u64,
+    },
     /// The process stops.
     #[error("the process stops")]
     Stopped,
@@ -79,7 +103,7 @@ impl Compactor {
     ) -> Result<(), CompactError> {
         let started = std::time::Instant::now();
         let inputs: Vec<_> = blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id)).collect();
-        let rows = WINDOW_ROWS / inputs.len().max(1);
+        let rows = self.sizes.window_rows / inputs.len().max(1);
         let metas = || inputs.iter().map(|block| &**block.meta());
         let spec = Spec {
             id: self.world.random.uuid(self.world.clock),
@@ -99,14 +123,18 @@ impl Compactor {
         }
         let mut write = |layout| {
             let mut writer = BlockWriter::create(self.store.clone(), &spec, metas(), layout)?;
-            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)))?;
+            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)));
             while let Some(window) = streams.next()? {
                 writer.write(&window)?;
                 pause()?;
             }
+            let (read, said) = (writer.taken(), metas().map(|meta| meta.spans).sum());
+            if read != said {
+                return Err(CompactError::Incomplete { read, said });
+            }
             Ok(writer.finish(resources.values())?)
         };
-        let mut layout = Layout::default();
+        let mut layout = self.sizes.layout;
         let meta = loop {
             match (write(layout), layout.with_fewer_shapes()) {
                 (Err(CompactError::Write(WriteError::TooManyShapes)), Some(fewer)) => layout = fewer,
