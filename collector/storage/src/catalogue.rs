@@ -9,8 +9,9 @@ use clew_common::ids::Tenant;
 use uuid::Uuid;
 
 use crate::{
-    block::{Block, Cache, META},
+    block::{Block, BlockError, Cache, META},
     contents::Blocks,
+    owner::Owner,
     store::{Store, StoreError},
 };
 
@@ -22,46 +23,41 @@ const OPENERS: usize = 8;
 pub struct Catalogue {
     /// Each tenant's blocks.
     pub blocks: HashMap<Tenant, Blocks>,
-    /// Folders of blocks that another one replaces, or that were never finished: they can go.
+    /// Folders of blocks that another one replaces, or that were never finished: they can go. Only of the owner's own: what
+    /// looks the same of another collector may be what it writes just now.
     pub leftovers: Vec<String>,
+}
+
+/// A block's folder.
+pub struct Folder {
+    /// Whose spans.
+    pub tenant: Tenant,
+    /// The block's.
+    pub id: Uuid,
+    /// In the store.
+    pub path: String,
+    /// Whether it has a meta.
+    pub finished: bool,
 }
 
 /// Lists a store and opens its blocks. Damaged ones are no error.
 ///
 /// # Errors
 /// When the store cannot be listed.
-pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>) -> Result<Catalogue, StoreError> {
-    let mut folders: BTreeMap<(Tenant, Uuid), (String, bool)> = BTreeMap::new();
-    for file in store.list("")? {
-        if let Some((tenant, id, folder, name)) = parts(&file.path) {
-            folders.entry((tenant, id)).or_insert_with(|| (folder.to_owned(), false)).1 |= name == META;
-        }
-    }
+pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>, owner: &Owner) -> Result<Catalogue, StoreError> {
     let mut catalogue = Catalogue::default();
-    let mut whole = Vec::new();
-    for ((tenant, _), (path, finished)) in folders {
-        if finished {
-            whole.push((tenant, path));
-        } else {
-            catalogue.leftovers.push(path);
-        }
-    }
-    let opened = std::thread::scope(|scope| {
-        let openers: Vec<_> = whole
-            .chunks(whole.len().div_ceil(OPENERS).max(1))
-            .map(|paths| {
-                scope.spawn(|| paths.iter().map(|(_, path)| open_block(store, cache, path)).collect::<Vec<_>>())
-            })
-            .collect();
-        let opened =
-            openers.into_iter().map(|opener| opener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        opened.flatten().collect::<Vec<_>>()
-    });
+    let (whole, unfinished): (Vec<_>, Vec<_>) = list(&**store)?.into_iter().partition(|folder| folder.finished);
+    catalogue.leftovers.extend(unfinished.into_iter().filter(|it| owner.has_begun(it.id)).map(|it| it.path));
+    let opened = open_all(store, cache, &whole);
     let replaced: HashSet<Uuid> =
         opened.iter().flatten().flat_map(|block| block.meta().replaces.iter().copied()).collect();
-    for ((tenant, path), opened) in whole.into_iter().zip(opened) {
+    for (Folder { tenant, path, .. }, opened) in whole.into_iter().zip(opened) {
         match opened {
-            Ok(block) if replaced.contains(&block.meta().id) => catalogue.leftovers.push(path),
+            Ok(block) if replaced.contains(&block.meta().id) => {
+                if owner.owns(block.meta()) {
+                    catalogue.leftovers.push(path);
+                }
+            }
             Ok(block) => catalogue.blocks.entry(tenant).or_default().whole.push(Arc::new(block)),
             Err(error) => {
                 tracing::error!(path, %error, "a block cannot be read: answers are partial; `clew verify --repair` sets it aside");
@@ -72,8 +68,42 @@ pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>) -> Result<Catalogue, Sto
     Ok(catalogue)
 }
 
-fn open_block(store: &Arc<dyn Store>, cache: &Arc<Cache>, path: &str) -> Result<Block, crate::block::BlockError> {
-    Block::open(store.clone(), path, cache.clone())
+/// All folders of blocks, in order of tenant and age.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub fn list(store: &dyn Store) -> Result<Vec<Folder>, StoreError> {
+    let mut folders: BTreeMap<(Tenant, Uuid), (String, bool)> = BTreeMap::new();
+    for file in store.list("")? {
+        if let Some((tenant, id, folder, name)) = parts(&file.path) {
+            folders.entry((tenant, id)).or_insert_with(|| (folder.to_owned(), false)).1 |= name == META;
+        }
+    }
+    let folder = |((tenant, id), (path, finished))| Folder { tenant, id, path, finished };
+    Ok(folders.into_iter().map(folder).collect())
+}
+
+/// Opens blocks, several at once; outcomes are in the order of the folders.
+pub fn open_all(store: &Arc<dyn Store>, cache: &Arc<Cache>, folders: &[Folder]) -> Vec<Result<Block, BlockError>> {
+    let open = |folder: &Folder| Block::open(store.clone(), &folder.path, cache.clone());
+    if folders.len() < 2 {
+        return folders.iter().map(open).collect();
+    }
+    let open = &open;
+    std::thread::scope(|scope| {
+        let openers: Vec<_> = folders
+            .chunks(folders.len().div_ceil(OPENERS))
+            .map(|folders| scope.spawn(move || folders.iter().map(open).collect::<Vec<_>>()))
+            .collect();
+        let opened =
+            openers.into_iter().map(|opener| opener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        opened.flatten().collect::<Vec<_>>()
+    })
+}
+
+/// The block of a folder, by its name.
+pub fn id_of(folder: &str) -> Option<Uuid> {
+    Uuid::try_parse(folder.rsplit('/').next()?).ok()
 }
 
 /// Takes `<tenant>/blocks/<day>/<id>/<file>` apart: tenant, id, the block's folder, the file's name. None for other files.

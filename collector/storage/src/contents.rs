@@ -2,7 +2,7 @@
 //! from memory into a block, and from blocks into another one, in one step that no reader sees half of.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::{Range, RangeInclusive},
     sync::Arc,
 };
@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use crate::{
     block::{Block, BlockError},
+    catalogue,
     columns::Spans,
     memtable::{Generation, Table},
+    owner::Owner,
 };
 
 /// Blocks of a tenant, and those that cannot be read.
@@ -24,6 +26,15 @@ pub struct Blocks {
     /// Those that can be read, in the order of their ids: oldest first.
     pub whole: Vec<Arc<Block>>,
     /// Those that cannot: where, and why. Answers are partial while there are any.
+    pub damaged: Vec<(String, Arc<BlockError>)>,
+}
+
+/// A tenant's blocks of other collectors.
+#[derive(Default)]
+pub struct Foreign {
+    /// Those that can be read.
+    pub whole: Vec<Arc<Block>>,
+    /// Those that cannot.
     pub damaged: Vec<(String, Arc<BlockError>)>,
 }
 
@@ -152,7 +163,9 @@ impl Contents {
         if generation.remove(tenant) {
             state.sealed.retain(|sealed| !Arc::ptr_eq(sealed, generation));
         }
-        Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).whole.push(block);
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.whole.push(block);
+        blocks.whole.sort_by_key(|block| block.meta().id);
     }
 
     /// A tenant's blocks with these ids are gone, and `by` is there in their place.
@@ -161,6 +174,33 @@ impl Contents {
         let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
         blocks.whole.retain(|block| !gone.contains(&block.meta().id));
         blocks.whole.extend(by);
+        blocks.whole.sort_by_key(|block| block.meta().id);
+    }
+
+    /// A tenant's blocks of other collectors than `owner` are these now.
+    pub fn set_foreign(&self, tenant: &Tenant, foreign: Foreign, owner: &Owner) {
+        let is_foreign = |path: &str| !catalogue::id_of(path).is_some_and(|id| owner.has_begun(id));
+        let mut state = self.state.write();
+        let blocks = state.blocks.entry(tenant.clone()).or_default();
+        let had = blocks.whole.iter().any(|block| !owner.owns(block.meta()))
+            || blocks.damaged.iter().any(|(path, _)| is_foreign(path));
+        if !had && foreign.whole.is_empty() && foreign.damaged.is_empty() {
+            return;
+        }
+        let blocks = Arc::make_mut(blocks);
+        blocks.whole.retain(|block| owner.owns(block.meta()));
+        let own: HashSet<&str> = blocks.whole.iter().map(|block| block.path()).collect();
+        let before = std::mem::take(&mut blocks.damaged);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|(path, _)| !is_foreign(path) || own.contains(path.as_str()));
+        for (path, error) in &foreign.damaged {
+            if gone.iter().all(|(known, _)| known != path) {
+                tracing::error!(path, %error, "a block of another collector cannot be read: answers are partial");
+            }
+        }
+        blocks.damaged = kept;
+        blocks.damaged.extend(foreign.damaged);
+        blocks.whole.extend(foreign.whole);
         blocks.whole.sort_by_key(|block| block.meta().id);
     }
 

@@ -9,6 +9,7 @@ use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
     contents::Contents,
     memtable::{Generation, Table},
+    owner::Owner,
     retention::SteadyClock,
     store::Store,
     wal::Wal,
@@ -27,6 +28,8 @@ pub struct Flusher {
     pub wal: Wal,
     /// Chance, for ids.
     pub world: World,
+    /// Whose blocks they are.
+    pub owner: Owner,
     /// When blocks are made.
     pub clock: Arc<Mutex<SteadyClock>>,
 }
@@ -61,13 +64,14 @@ impl Flusher {
         let inputs: Vec<_> = table.all().iter().map(|batch| batch.columns().clone()).collect();
         let created_ms = self.clock.lock().about_ms();
         let spec = Spec {
-            id: self.world.random.uuid(self.world.clock),
+            id: self.owner.block_id(&self.world),
             tenant: tenant.clone(),
             level: 0,
             created_ms,
             wal: self.wal.sources(&table.seqs()).iter().map(|(log, seqs)| WalRange::of(*log, seqs)).collect(),
             replaces: Vec::new(),
             may_duplicate: table.may_duplicate(),
+            owner: Some(self.owner.id()),
         };
         let path = spec.path();
         let meta = BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), Layout::default())?;

@@ -18,6 +18,8 @@ mod identity;
 mod maintain;
 mod memtable;
 pub mod merge;
+mod others;
+mod owner;
 mod replay;
 pub mod retention;
 pub mod schema;

@@ -1,4 +1,4 @@
-//! What goes on by itself: spans become blocks, small blocks become large ones, old ones go.
+//! What goes on by itself: spans become blocks, small blocks become large ones, old ones go, those of others come and go.
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
@@ -10,6 +10,8 @@ use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner}
 const LOOK: Duration = Duration::from_secs(1);
 /// How often to look for blocks that are too old, or are to be deleted.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often to look for what other collectors have in the store.
+const REFRESH: Duration = Duration::from_secs(10);
 /// The pause after something that may go better later.
 const RETRY: Duration = Duration::from_secs(2);
 /// Under load spans gather for so long, up to a quarter of the memory: larger blocks are merged less often.
@@ -48,6 +50,7 @@ pub async fn run(inner: Arc<Inner>, drain: Drain) -> Result<(), MaintainError> {
         error = flush(&inner) => Err(error),
         () = compact(&inner, &drain) => Ok(()),
         () = expire(&inner) => Ok(()),
+        () = refresh(&inner) => Ok(()),
     }
 }
 
@@ -106,11 +109,21 @@ async fn expire(inner: &Arc<Inner>) {
     loop {
         let (work, now_ms) = (inner.clone(), inner.clock.lock().now_ms());
         let sweeping = inner.world.work.run(move || {
-            let gone = retention::expire(&work.contents, work.options.retention, now_ms);
+            let gone = retention::expire(&work.contents, &work.compactor.owner, work.options.retention, now_ms);
             work.compactor.sweeper.later(gone);
             work.compactor.sweeper.sweep()
         });
         sweeping.await;
         tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn refresh(inner: &Arc<Inner>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let work = inner.clone();
+        if let Err(error) = inner.world.work.run(move || work.others.refresh()).await {
+            tracing::warn!(%error, "cannot see what other collectors have in the store now");
+        }
     }
 }

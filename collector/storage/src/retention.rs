@@ -10,14 +10,17 @@ use clew_common::world::Clock;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::contents::{Blocks, Contents};
+use crate::{
+    contents::{Blocks, Contents},
+    owner::Owner,
+};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Blocks older than this go; None to keep them.
     pub max_age: Option<Duration>,
-    /// The oldest go while a tenant's blocks have more bytes; None to keep them.
+    /// The oldest go while a tenant's blocks of this collector have more bytes; None to keep them.
     pub max_bytes: Option<u64>,
 }
 
@@ -80,11 +83,11 @@ impl SteadyClock {
     }
 }
 
-/// Takes blocks out of `contents` that the limits do not allow; gives their folders, to be deleted.
-pub fn expire(contents: &Contents, limits: Limits, now_ms: Option<u64>) -> Vec<String> {
+/// Takes blocks of `owner` out of `contents` that the limits do not allow; gives their folders, to be deleted.
+pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option<u64>) -> Vec<String> {
     let mut gone = Vec::new();
     for (tenant, blocks) in contents.blocks() {
-        let ids = expired(&blocks, limits, now_ms);
+        let ids = expired(&blocks, owner, limits, now_ms);
         if ids.is_empty() {
             continue;
         }
@@ -96,8 +99,8 @@ pub fn expire(contents: &Contents, limits: Limits, now_ms: Option<u64>) -> Vec<S
     gone
 }
 
-fn expired(blocks: &Blocks, limits: Limits, now_ms: Option<u64>) -> Vec<Uuid> {
-    let mut ages: Vec<_> = blocks.whole.iter().map(|block| block.meta()).collect();
+fn expired(blocks: &Blocks, owner: &Owner, limits: Limits, now_ms: Option<u64>) -> Vec<Uuid> {
+    let mut ages: Vec<_> = blocks.whole.iter().map(|block| block.meta()).filter(|meta| owner.owns(meta)).collect();
     ages.sort_by_key(|meta| (meta.created_ms, meta.id));
     let mut bytes: u64 = ages.iter().map(|meta| meta.bytes()).sum();
     let oldest_ms = match (now_ms, limits.max_age) {

@@ -29,6 +29,8 @@ use crate::{
     flush::{FlushError, Flusher},
     identity::Identity,
     maintain::{self, MaintainError},
+    others::Others,
+    owner::Owner,
     replay::{self, InBlocks},
     retention,
     retention::SteadyClock,
@@ -64,6 +66,10 @@ pub struct Options {
     pub sweep_delay: Duration,
     /// What is kept.
     pub retention: retention::Limits,
+    /// No other collector uses the store of blocks: all that is there is this one's. False: each changes its own blocks only.
+    pub sole: bool,
+    /// Collectors that are gone for good: their blocks are this one's now.
+    pub heir_of: Vec<Uuid>,
 }
 
 /// The store. Cheap to clone.
@@ -81,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
     pub(crate) flusher: Flusher,
+    pub(crate) others: Others,
     /// Held while the replay makes room.
     pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
@@ -198,7 +205,8 @@ impl Storage {
         batches.import(agents);
 
         let cache = Arc::new(Cache::new(options.cache_bytes));
-        let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache)?;
+        let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
+        let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache, &owner)?;
         let stored = in_blocks(&blocks);
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
@@ -211,17 +219,20 @@ impl Storage {
             cache: cache.clone(),
             sweeper,
             world: world.clone(),
+            owner: owner.clone(),
             sizes: Sizes::default(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
         let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
+        let others = Others::new(contents.clone(), store.clone(), cache.clone(), owner.clone());
         let flusher = Flusher {
             contents: contents.clone(),
             store,
             cache,
             wal: wal.clone(),
             world: world.clone(),
+            owner,
             clock: clock.clone(),
         };
         let inner = Arc::new(Inner {
@@ -234,6 +245,7 @@ impl Storage {
             options,
             compactor,
             flusher,
+            others,
             room: Mutex::default(),
             clock,
             checkpoint,
@@ -316,6 +328,14 @@ impl Storage {
     /// Deletes the files of blocks that were merged or have expired long enough ago; gives how many blocks. Blocking.
     pub fn sweep(&self) -> usize {
         self.0.compactor.sweeper.sweep()
+    }
+
+    /// Looks what other collectors have in the store now. Blocking.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        self.0.others.refresh()
     }
 
     /// Asks for the right to store an agent's batch.

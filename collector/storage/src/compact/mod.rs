@@ -14,12 +14,13 @@ use std::sync::Arc;
 use clew_common::{ids::Tenant, world::World};
 
 use crate::{
-    block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
+    block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
     compact::{
         pick::{Candidate, Job},
         streams::Streams,
     },
     contents::{Blocks, Contents},
+    owner::Owner,
     store::Store,
     sweep::Sweeper,
 };
@@ -52,6 +53,8 @@ pub struct Compactor {
     pub sweeper: Sweeper,
     /// Time and chance.
     pub world: World,
+    /// Whose blocks are merged.
+    pub owner: Owner,
     /// How much is in memory.
     pub sizes: Sizes,
 }
@@ -86,7 +89,7 @@ impl Compactor {
     pub fn step(&self, mut pause: impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
         let today = self.world.clock.unix_ms() / DAY_MS;
         for (tenant, blocks) in self.contents.blocks() {
-            if let Some(job) = pick::pick(&candidates(&blocks), today) {
+            if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
                 self.merge(&tenant, &blocks, &job, &mut pause)?;
                 return Ok(true);
             }
@@ -106,7 +109,7 @@ impl Compactor {
         let rows = self.sizes.window_rows / inputs.len().max(1);
         let metas = || inputs.iter().map(|block| &**block.meta());
         let spec = Spec {
-            id: self.world.random.uuid(self.world.clock),
+            id: self.owner.block_id(&self.world),
             tenant: tenant.clone(),
             level: job.level,
             // The age of the data, not of the file.
@@ -115,6 +118,7 @@ impl Compactor {
             // Also those that were replaced before: their files may outlive the blocks that say so.
             replaces: metas().flat_map(|meta| meta.replaces.iter().copied().chain([meta.id])).collect(),
             may_duplicate: metas().any(|meta| meta.may_duplicate),
+            owner: Some(self.owner.id()),
         };
         let path = spec.path();
         let mut resources = std::collections::HashMap::new();
@@ -148,14 +152,17 @@ impl Compactor {
         self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
         Ok(())
     }
+
+    fn candidates(&self, blocks: &Blocks) -> Vec<Candidate> {
+        let metas = blocks.whole.iter().map(|block| block.meta()).filter(|meta| self.owner.owns(meta));
+        let of = |meta: &Arc<Meta>| Candidate {
+            id: meta.id,
+            day: meta.created_ms / DAY_MS,
+            level: meta.level,
+            spans: meta.spans,
+        };
+        metas.map(of).collect()
+    }
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-fn candidates(blocks: &Blocks) -> Vec<Candidate> {
-    let of = |block: &Arc<Block>| {
-        let meta = block.meta();
-        Candidate { id: meta.id, day: meta.created_ms / DAY_MS, level: meta.level, spans: meta.spans }
-    };
-    blocks.whole.iter().map(of).collect()
-}

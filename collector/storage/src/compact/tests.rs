@@ -141,6 +141,7 @@ impl Merging {
             cache: Arc::new(Cache::new(1 << 20)),
             sweeper: Sweeper::new(store.clone(), Duration::from_secs(600)),
             world,
+            owner: Owner::new(Uuid::from_u128(1), Vec::new(), true),
             sizes: SIZES,
         };
         Self { disk, store, compactor }
@@ -157,6 +158,7 @@ impl Merging {
             wal: Vec::new(),
             replaces: Vec::new(),
             may_duplicate: false,
+            owner: None,
         };
         BlockWriter::write_all(&self.store, &spec, &[spans.batch], &spans.resources, SIZES.layout).unwrap();
         let block = Block::open(self.store.clone(), &spec.path(), self.compactor.cache.clone()).unwrap();
@@ -207,6 +209,7 @@ async fn a_large_trace_in_pieces_as_former_versions_merged_it_is_no_damage() {
         wal: Vec::new(),
         replaces: Vec::new(),
         may_duplicate: false,
+        owner: None,
     };
     let pieces = [0, 1].map(|piece| spans(&(0..100).map(|n| (7, n, n as u8 + 1, piece)).collect::<Vec<_>>()));
     let counts = crate::merge::Counts::default();

@@ -24,6 +24,7 @@ mod append;
 mod crash;
 mod flush;
 mod outside;
+mod shared;
 mod tail;
 mod verify;
 
@@ -42,6 +43,8 @@ fn options(max_memory_bytes: usize) -> Options {
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
         retention: retention::Limits::default(),
+        sole: true,
+        heir_of: Vec::new(),
     }
 }
 

@@ -89,6 +89,12 @@ impl BlockError {
         matches!(&self.why, Why::Store(error) if error.is_retryable())
     }
 
+    /// Whether the block is no longer there.
+    pub fn is_gone(&self) -> bool {
+        // Its meta is the first to be deleted. Without another file it is damaged.
+        self.path.ends_with(META) && matches!(&self.why, Why::Store(error) if error.is_not_found())
+    }
+
     /// Whether the bytes are wrong: they will not get better.
     pub fn is_damage(&self) -> bool {
         !matches!(&self.why, Why::Store(_))
