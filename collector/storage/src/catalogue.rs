@@ -101,6 +101,17 @@ pub fn open_all(store: &Arc<dyn Store>, cache: &Arc<Cache>, folders: &[Folder]) 
     })
 }
 
+/// The block in a folder that an attempt with an unknown outcome was to write; None when it has to be written again.
+///
+/// # Errors
+/// When the store does not tell.
+pub fn attempted(store: &Arc<dyn Store>, cache: &Arc<Cache>, path: &str) -> Result<Option<Block>, BlockError> {
+    match Block::open(store.clone(), path, cache.clone()) {
+        Err(error) if error.is_unavailable() => Err(error),
+        opened => Ok(opened.ok()),
+    }
+}
+
 /// The block of a folder, by its name.
 pub fn id_of(folder: &str) -> Option<Uuid> {
     Uuid::try_parse(folder.rsplit('/').next()?).ok()

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
+    catalogue,
     contents::Contents,
     memtable::{Generation, Table},
     owner::Owner,
@@ -47,7 +48,8 @@ pub enum FlushError {
 
 impl Flusher {
     /// Flushes the oldest sealed generation; says whether there was one. Blocking. Each tenant's spans move into its block
-    /// in one step, so that after an error the rest can be tried again.
+    /// in one step, so that after an error the rest can be tried again: under the same id, since a block may be there though
+    /// its writing seemed to fail.
     ///
     /// # Errors
     /// Those of the store.
@@ -62,9 +64,10 @@ impl Flusher {
     fn flush(&self, generation: &Arc<Generation>, tenant: &Tenant, table: &Table) -> Result<(), FlushError> {
         let started = std::time::Instant::now();
         let inputs: Vec<_> = table.all().iter().map(|batch| batch.columns().clone()).collect();
-        let created_ms = self.clock.lock().about_ms();
+        let begin = || (self.owner.block_id(&self.world), self.clock.lock().about_ms());
+        let ((id, created_ms), again) = table.block(begin);
         let spec = Spec {
-            id: self.owner.block_id(&self.world),
+            id,
             tenant: tenant.clone(),
             level: 0,
             created_ms,
@@ -74,9 +77,15 @@ impl Flusher {
             owner: Some(self.owner.id()),
         };
         let path = spec.path();
-        let meta = BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), Layout::default())?;
-        let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
-        tracing::debug!(%tenant, path, spans = meta.spans, took_ms = started.elapsed().as_millis() as u64, "wrote a block");
+        // An attempt that failed may have got further than its error says.
+        let block = match again.then(|| catalogue::attempted(&self.store, &self.cache, &path)).transpose()?.flatten() {
+            Some(block) => block,
+            None => {
+                BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), Layout::default())?;
+                Block::open(self.store.clone(), &path, self.cache.clone())?
+            }
+        };
+        tracing::debug!(%tenant, path, spans = block.meta().spans, took_ms = started.elapsed().as_millis() as u64, "wrote a block");
         self.contents.flushed(generation, tenant, Arc::new(block));
         Ok(())
     }

@@ -122,7 +122,7 @@ async fn refresh(inner: &Arc<Inner>) {
     loop {
         tokio::time::sleep(REFRESH).await;
         let work = inner.clone();
-        if let Err(error) = inner.world.work.run(move || work.others.refresh()).await {
+        if let Err(error) = inner.world.work.run(move || work.refresher.refresh()).await {
             tracing::warn!(%error, "cannot see what other collectors have in the store now");
         }
     }

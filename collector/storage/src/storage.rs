@@ -29,8 +29,8 @@ use crate::{
     flush::{FlushError, Flusher},
     identity::Identity,
     maintain::{self, MaintainError},
-    others::Others,
     owner::Owner,
+    refresh::Refresher,
     replay::{self, InBlocks},
     retention,
     retention::SteadyClock,
@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
     pub(crate) flusher: Flusher,
-    pub(crate) others: Others,
+    pub(crate) refresher: Refresher,
     /// Held while the replay makes room.
     pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
@@ -221,11 +221,12 @@ impl Storage {
             world: world.clone(),
             owner: owner.clone(),
             sizes: Sizes::default(),
+            unsettled: Arc::default(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
         let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
-        let others = Others::new(contents.clone(), store.clone(), cache.clone(), owner.clone());
+        let refresher = Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone());
         let flusher = Flusher {
             contents: contents.clone(),
             store,
@@ -245,7 +246,7 @@ impl Storage {
             options,
             compactor,
             flusher,
-            others,
+            refresher,
             room: Mutex::default(),
             clock,
             checkpoint,
@@ -335,7 +336,7 @@ impl Storage {
     /// # Errors
     /// When the store cannot be listed.
     pub fn refresh(&self) -> Result<(), StoreError> {
-        self.0.others.refresh()
+        self.0.refresher.refresh()
     }
 
     /// Asks for the right to store an agent's batch.

@@ -12,6 +12,8 @@ mod tests;
 use std::sync::Arc;
 
 use clew_common::{ids::Tenant, world::World};
+use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
@@ -19,6 +21,7 @@ use crate::{
         pick::{Candidate, Job},
         streams::Streams,
     },
+    catalogue,
     contents::{Blocks, Contents},
     owner::Owner,
     store::Store,
@@ -57,6 +60,18 @@ pub struct Compactor {
     pub owner: Owner,
     /// How much is in memory.
     pub sizes: Sizes,
+    /// The merge that failed last: its block may be there all the same.
+    pub unsettled: Arc<Mutex<Option<Attempt>>>,
+}
+
+/// A merge with an unknown outcome.
+#[derive(Clone)]
+pub struct Attempt {
+    tenant: Tenant,
+    job: Job,
+    /// Of the block that it makes.
+    id: Uuid,
+    path: String,
 }
 
 /// Why blocks could not be merged. They stay as they are.
@@ -87,13 +102,31 @@ impl Compactor {
     /// # Errors
     /// When a block cannot be read or written, and when `pause` says so.
     pub fn step(&self, mut pause: impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
+        if self.settle(&mut pause)? {
+            return Ok(true);
+        }
         let today = self.world.clock.unix_ms() / DAY_MS;
         for (tenant, blocks) in self.contents.blocks() {
             if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
-                self.merge(&tenant, &blocks, &job, &mut pause)?;
+                self.merge(&tenant, &blocks, &job, None, &mut pause)?;
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Merges what could not be merged, once more and under the same id; says whether there was any. When the inputs are no
+    /// longer what they were, whatever there is of the block goes: another merge may take some of them.
+    fn settle(&self, pause: &mut impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
+        let Some(attempt) = self.unsettled.lock().clone() else { return Ok(false) };
+        let blocks = self.contents.instant(&attempt.tenant).blocks;
+        let there = self.candidates(&blocks);
+        if attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input)) {
+            self.merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
+            return Ok(true);
+        }
+        self.sweeper.delete(&attempt.path).map_err(WriteError::from)?;
+        *self.unsettled.lock() = None;
         Ok(false)
     }
 
@@ -102,14 +135,14 @@ impl Compactor {
         tenant: &Tenant,
         blocks: &Blocks,
         job: &Job,
+        again: Option<Uuid>,
         pause: &mut impl FnMut() -> Result<(), CompactError>,
     ) -> Result<(), CompactError> {
         let started = std::time::Instant::now();
         let inputs: Vec<_> = blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id)).collect();
-        let rows = self.sizes.window_rows / inputs.len().max(1);
         let metas = || inputs.iter().map(|block| &**block.meta());
         let spec = Spec {
-            id: self.owner.block_id(&self.world),
+            id: again.unwrap_or_else(|| self.owner.block_id(&self.world)),
             tenant: tenant.clone(),
             level: job.level,
             // The age of the data, not of the file.
@@ -121,12 +154,35 @@ impl Compactor {
             owner: Some(self.owner.id()),
         };
         let path = spec.path();
+        let attempt = Attempt { tenant: tenant.clone(), job: job.clone(), id: spec.id, path: path.clone() };
+        *self.unsettled.lock() = Some(attempt);
+        let former = again.map(|_| catalogue::attempted(&self.store, &self.cache, &path)).transpose()?.flatten();
+        let block = match former {
+            Some(block) => block,
+            None => self.write(&spec, &inputs, pause)?,
+        };
+        let (took_ms, spans) = (started.elapsed().as_millis() as u64, block.meta().spans);
+        tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans, took_ms, "merged blocks");
+        self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
+        self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
+        *self.unsettled.lock() = None;
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        spec: &Spec,
+        inputs: &[&Arc<Block>],
+        pause: &mut impl FnMut() -> Result<(), CompactError>,
+    ) -> Result<Block, CompactError> {
+        let metas = || inputs.iter().map(|block| &**block.meta());
+        let rows = self.sizes.window_rows / inputs.len().max(1);
         let mut resources = std::collections::HashMap::new();
-        for block in &inputs {
+        for block in inputs {
             resources.extend(block.resources()?.iter().map(|(id, resource)| (*id, resource.clone())));
         }
         let mut write = |layout| {
-            let mut writer = BlockWriter::create(self.store.clone(), &spec, metas(), layout)?;
+            let mut writer = BlockWriter::create(self.store.clone(), spec, metas(), layout)?;
             let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)));
             while let Some(window) = streams.next()? {
                 writer.write(&window)?;
@@ -136,21 +192,19 @@ impl Compactor {
             if read != said {
                 return Err(CompactError::Incomplete { read, said });
             }
-            Ok(writer.finish(resources.values())?)
+            writer.finish(resources.values())?;
+            Ok(())
         };
         let mut layout = self.sizes.layout;
-        let meta = loop {
+        loop {
             match (write(layout), layout.with_fewer_shapes()) {
                 (Err(CompactError::Write(WriteError::TooManyShapes)), Some(fewer)) => layout = fewer,
-                (written, _) => break written?,
+                (written, _) => {
+                    written?;
+                    return Ok(Block::open(self.store.clone(), &spec.path(), self.cache.clone())?);
+                }
             }
-        };
-        let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
-        let took_ms = started.elapsed().as_millis() as u64;
-        tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans = meta.spans, took_ms, "merged blocks");
-        self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
-        self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
-        Ok(())
+        }
     }
 
     fn candidates(&self, blocks: &Blocks) -> Vec<Candidate> {

@@ -143,6 +143,7 @@ impl Merging {
             world,
             owner: Owner::new(Uuid::from_u128(1), Vec::new(), true),
             sizes: SIZES,
+            unsettled: Arc::default(),
         };
         Self { disk, store, compactor }
     }

@@ -106,6 +106,11 @@ impl StoreError {
         may_pass(self.error.kind())
     }
 
+    /// Whether the file may be there, and whole: the place is away, or lets nobody in.
+    pub fn is_unavailable(&self) -> bool {
+        self.is_retryable() || self.error.kind() == io::ErrorKind::PermissionDenied
+    }
+
     /// Whether there is no such file.
     pub fn is_not_found(&self) -> bool {
         self.error.kind() == io::ErrorKind::NotFound

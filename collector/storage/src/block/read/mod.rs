@@ -86,18 +86,32 @@ impl From<ViewError> for Why {
 impl BlockError {
     /// Whether it may go better later.
     pub fn is_retryable(&self) -> bool {
-        matches!(&self.why, Why::Store(error) if error.is_retryable())
+        self.of_store().is_some_and(StoreError::is_retryable)
+    }
+
+    /// Whether it may be whole, and only the store does not give it now.
+    pub fn is_unavailable(&self) -> bool {
+        self.of_store().is_some_and(StoreError::is_unavailable)
     }
 
     /// Whether the block is no longer there.
     pub fn is_gone(&self) -> bool {
         // Its meta is the first to be deleted. Without another file it is damaged.
-        self.path.ends_with(META) && matches!(&self.why, Why::Store(error) if error.is_not_found())
+        self.path.ends_with(META) && self.of_store().is_some_and(StoreError::is_not_found)
     }
 
     /// Whether the bytes are wrong: they will not get better.
     pub fn is_damage(&self) -> bool {
-        !matches!(&self.why, Why::Store(_))
+        self.of_store().is_none()
+    }
+
+    /// What the store said, also to the parquet crate when it asked for pages.
+    fn of_store(&self) -> Option<&StoreError> {
+        match &self.why {
+            Why::Store(error) => Some(error),
+            Why::Parquet(ParquetError::External(error)) => error.downcast_ref(),
+            _ => None,
+        }
     }
 }
 

@@ -304,7 +304,9 @@ impl BlockWriter {
         sink.finish()?;
         meta.files.insert(SPANS.to_owned(), file);
         let named = resources.into_iter().filter(|resource| summary.resources.contains(&resource.id));
-        let named: Vec<Resource> = named.cloned().collect();
+        let mut named: Vec<Resource> = named.cloned().collect();
+        // The same spans make the same bytes: a PUT that was thought to have failed harms none that was made again.
+        named.sort_unstable_by_key(|resource| resource.id);
         let tables = [(RESOURCES, Some(resources_batch(&named)?)), (SHAPES, shapes.map(Shapes::table).transpose()?)];
         for (name, table) in tables {
             if let Some(table) = table {

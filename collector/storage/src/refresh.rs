@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Looks at them again and again.
-pub struct Others {
+pub struct Refresher {
     contents: Arc<Contents>,
     store: Arc<dyn Store>,
     cache: Arc<Cache>,
@@ -27,7 +27,7 @@ pub struct Others {
     known: Mutex<HashMap<Uuid, Arc<Block>>>,
 }
 
-impl Others {
+impl Refresher {
     /// Those in `store`, besides `owner`'s.
     pub fn new(contents: Arc<Contents>, store: Arc<dyn Store>, cache: Arc<Cache>, owner: Owner) -> Self {
         Self { contents, store, cache, owner, known: Mutex::default() }
