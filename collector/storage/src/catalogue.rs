@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use clew_common::ids::Tenant;
+use clew_common::{backoff::Backoff, ids::Tenant, log::Work, world::World};
 use uuid::Uuid;
 
 use crate::{
@@ -17,6 +18,10 @@ use crate::{
 
 /// Blocks are opened by so many threads: on an object store opening is waiting.
 const OPENERS: usize = 8;
+/// What the store does not give at start is asked for so often,
+const TRIES: usize = 8;
+/// and for so long, about: each request has been repeated for up to a minute by then.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a store holds.
 #[derive(Default)]
@@ -26,9 +31,12 @@ pub struct Catalogue {
     /// Folders of blocks that another one replaces, or that were never finished: they can go. Only of the owner's own: what
     /// looks the same of another collector may be what it writes just now.
     pub leftovers: Vec<String>,
+    /// The store did not give all that it has: what blocks hold is not known in full.
+    pub in_doubt: bool,
 }
 
 /// A block's folder.
+#[derive(Clone)]
 pub struct Folder {
     /// Whose spans.
     pub tenant: Tenant,
@@ -40,15 +48,20 @@ pub struct Folder {
     pub finished: bool,
 }
 
-/// Lists a store and opens its blocks. Damaged ones are no error.
+/// Lists a store and opens its blocks. Damaged ones are no error, and those that the store does not give now are tried a few times.
 ///
 /// # Errors
 /// When the store cannot be listed.
-pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>, owner: &Owner) -> Result<Catalogue, StoreError> {
+pub fn open(
+    store: &Arc<dyn Store>,
+    cache: &Arc<Cache>,
+    owner: &Owner,
+    world: &World,
+) -> Result<Catalogue, StoreError> {
     let mut catalogue = Catalogue::default();
     let (whole, unfinished): (Vec<_>, Vec<_>) = list(&**store)?.into_iter().partition(|folder| folder.finished);
     catalogue.leftovers.extend(unfinished.into_iter().filter(|it| owner.has_begun(it.id)).map(|it| it.path));
-    let opened = open_all(store, cache, &whole);
+    let opened = open_patiently(store, cache, &whole, world);
     let replaced: HashSet<Uuid> =
         opened.iter().flatten().flat_map(|block| block.meta().replaces.iter().copied()).collect();
     for (Folder { tenant, path, .. }, opened) in whole.into_iter().zip(opened) {
@@ -59,13 +72,47 @@ pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>, owner: &Owner) -> Result
                 }
             }
             Ok(block) => catalogue.blocks.entry(tenant).or_default().whole.push(Arc::new(block)),
+            // Another collector deleted it meanwhile.
+            Err(error) if error.is_gone() => {}
             Err(error) => {
-                tracing::error!(path, %error, "a block cannot be read: answers are partial; `clew verify --repair` sets it aside");
+                if error.is_unavailable() {
+                    catalogue.in_doubt = true;
+                    tracing::error!(path, %error, "a block cannot be read now: answers are partial until it can");
+                } else {
+                    tracing::error!(path, %error, "a block cannot be read: answers are partial; `clew verify --repair` sets it aside");
+                }
                 catalogue.blocks.entry(tenant).or_default().damaged.push((path, Arc::new(error)));
             }
         }
     }
     Ok(catalogue)
+}
+
+/// Opens blocks, and those that may be read later again a few times.
+fn open_patiently(
+    store: &Arc<dyn Store>,
+    cache: &Arc<Cache>,
+    folders: &[Folder],
+    world: &World,
+) -> Vec<Result<Block, BlockError>> {
+    let mut opened = open_all(store, cache, folders);
+    let (begun, mut backoff) = (Instant::now(), Backoff::new(Duration::from_millis(100), Duration::from_secs(5)));
+    for _ in 0..TRIES {
+        let is_retryable = |opened: &Result<Block, BlockError>| opened.as_ref().is_err_and(BlockError::is_retryable);
+        let again: Vec<usize> = (0..opened.len()).filter(|at| is_retryable(&opened[*at])).collect();
+        if again.is_empty() || begun.elapsed() > PATIENCE {
+            break;
+        }
+        tracing::warn!(blocks = again.len(), "the store does not give these blocks now: trying again");
+        if world.work == Work::Threads {
+            std::thread::sleep(backoff.next(&world.random));
+        }
+        let folders: Vec<Folder> = again.iter().map(|at| folders[*at].clone()).collect();
+        for (at, outcome) in again.into_iter().zip(open_all(store, cache, &folders)) {
+            opened[at] = outcome;
+        }
+    }
+    opened
 }
 
 /// All folders of blocks, in order of tenant and age.

@@ -25,7 +25,7 @@ use crate::{
 pub struct Blocks {
     /// Those that can be read, in the order of their ids: oldest first.
     pub whole: Vec<Arc<Block>>,
-    /// Those that cannot: where, and why. Answers are partial while there are any.
+    /// Those that cannot, or not in full: where, and why. Answers are partial while there are any.
     pub damaged: Vec<(String, Arc<BlockError>)>,
 }
 
@@ -173,8 +173,39 @@ impl Contents {
         let mut state = self.state.write();
         let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
         blocks.whole.retain(|block| !gone.contains(&block.meta().id));
+        blocks.damaged.retain(|(path, _)| !catalogue::id_of(path).is_some_and(|id| gone.contains(&id)));
         blocks.whole.extend(by);
         blocks.whole.sort_by_key(|block| block.meta().id);
+    }
+
+    /// A block that could not be read before can be read now. Gives those that are not to be found any more: the ones that it
+    /// replaces, or itself, if another one has replaced it.
+    pub fn opened(&self, tenant: &Tenant, block: Arc<Block>) -> Vec<Arc<Block>> {
+        let mut state = self.state.write();
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.damaged.retain(|(path, _)| path != block.path());
+        if blocks.whole.iter().any(|other| other.meta().replaces.contains(&block.meta().id)) {
+            return vec![block];
+        }
+        let replaced = |other: &mut Arc<Block>| block.meta().replaces.contains(&other.meta().id);
+        let gone = blocks.whole.extract_if(.., replaced).collect();
+        blocks.whole.push(block);
+        blocks.whole.sort_by_key(|block| block.meta().id);
+        gone
+    }
+
+    /// A block cannot be read, for this reason: in part, or not at all.
+    pub fn damaged(&self, tenant: &Tenant, path: &str, error: Arc<BlockError>) {
+        let mut state = self.state.write();
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.damaged.retain(|(other, _)| other != path);
+        blocks.damaged.push((path.to_owned(), error));
+    }
+
+    /// A block that could not be read is no longer there.
+    pub fn gone(&self, tenant: &Tenant, path: &str) {
+        let mut state = self.state.write();
+        Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).damaged.retain(|(other, _)| other != path);
     }
 
     /// A tenant's blocks of other collectors than `owner` are these now.

@@ -1,4 +1,5 @@
-//! Blocks of other collectors that share the store: they come and go, and can be found here too.
+//! Blocks that come and go by themselves: those of other collectors that share the store, and those that it did not give for a
+//! while.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,29 +16,58 @@ use crate::{
     contents::{Contents, Foreign},
     owner::Owner,
     store::{Store, StoreError},
+    sweep::Sweeper,
 };
 
-/// Looks at them again and again.
+/// Looks at them now and then.
 pub struct Refresher {
     contents: Arc<Contents>,
     store: Arc<dyn Store>,
     cache: Arc<Cache>,
     owner: Owner,
+    sweeper: Sweeper,
     /// Blocks that were opened by this and are still there, replaced ones too: none is opened each time.
     known: Mutex<HashMap<Uuid, Arc<Block>>>,
 }
 
 impl Refresher {
-    /// Those in `store`, besides `owner`'s.
-    pub fn new(contents: Arc<Contents>, store: Arc<dyn Store>, cache: Arc<Cache>, owner: Owner) -> Self {
-        Self { contents, store, cache, owner, known: Mutex::default() }
+    /// Those in `store`; `owner` is this collector.
+    pub fn new(
+        contents: Arc<Contents>,
+        store: Arc<dyn Store>,
+        cache: Arc<Cache>,
+        owner: Owner,
+        sweeper: Sweeper,
+    ) -> Self {
+        Self { contents, store, cache, owner, sweeper, known: Mutex::default() }
     }
 
-    /// Lists the store and puts what the others have there now into the contents. Blocking. Not to be called by two at once.
+    /// Opens what could not be read before, though it may be whole. Blocking.
+    pub fn reopen(&self) {
+        for (tenant, blocks) in self.contents.blocks() {
+            for (path, _) in blocks.damaged.iter().filter(|(_, error)| error.is_unavailable()) {
+                match Block::open(self.store.clone(), path, self.cache.clone()) {
+                    Ok(block) => self.reopened(&tenant, Arc::new(block)),
+                    Err(error) if error.is_gone() => self.contents.gone(&tenant, path),
+                    Err(error) => self.contents.damaged(&tenant, path, Arc::new(error)),
+                }
+            }
+        }
+    }
+
+    fn reopened(&self, tenant: &Tenant, block: Arc<Block>) {
+        tracing::info!(path = block.path(), "a block can be read again");
+        let gone = self.contents.opened(tenant, block);
+        let own = gone.iter().filter(|block| self.owner.owns(block.meta()));
+        self.sweeper.later(own.map(|block| block.path().to_owned()));
+    }
+
+    /// Does that, lists the store and puts what the others have there now into the contents. Blocking. Not to be called by two at once.
     ///
     /// # Errors
     /// When the store cannot be listed. Blocks that cannot be opened are no error.
     pub fn refresh(&self) -> Result<(), StoreError> {
+        self.reopen();
         if self.owner.is_sole() {
             return Ok(());
         }
@@ -61,7 +91,14 @@ impl Refresher {
                 Ok(block) => {
                     let block = Arc::new(block);
                     known.insert(id, block.clone());
-                    live.push((tenant, block));
+                    let of_tenant = before.iter().find(|(of, _)| *of == tenant);
+                    let missed =
+                        of_tenant.is_some_and(|(_, blocks)| blocks.damaged.iter().any(|(missed, _)| *missed == path));
+                    if missed && self.owner.owns(block.meta()) {
+                        self.reopened(&tenant, block);
+                    } else {
+                        live.push((tenant, block));
+                    }
                 }
                 // It was deleted meanwhile.
                 Err(error) if error.is_gone() => {}

@@ -21,8 +21,13 @@ use crate::{
 /// Records that wait for a decoder, for each of them.
 const WAITING: usize = 4;
 
-/// What the blocks of a store hold of each log: of each tenant, since each has blocks of its own.
-pub type InBlocks = HashMap<(Tenant, Uuid), SeqRanges>;
+/// What the blocks of a store hold of the logs.
+pub struct InBlocks {
+    /// Of each tenant, since each has blocks of its own.
+    pub stored: HashMap<(Tenant, Uuid), SeqRanges>,
+    /// There are blocks that could not be asked.
+    pub in_doubt: bool,
+}
 
 /// A record that has to go into memory.
 struct Wanted {
@@ -35,11 +40,11 @@ struct Wanted {
 ///
 /// # Errors
 /// When the WAL cannot be read, or a record is of an unknown version; when memory is full and a block cannot be written.
-pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
+pub fn replay(inner: &Inner, blocks: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
     if inner.world.work == Work::Inline {
         let mut spans = 0;
         let mut full = Ok(());
-        read(inner, stored, recently_ms, |wanted| {
+        read(inner, blocks, recently_ms, |wanted| {
             spans += publish(inner, wanted);
             full = std::mem::replace(&mut full, Ok(())).and_then(|()| make_room(inner));
         })?;
@@ -60,7 +65,7 @@ pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64,
             })
             .unzip();
         let mut next = 0;
-        let outcome = read(inner, stored, recently_ms, |wanted| {
+        let outcome = read(inner, blocks, recently_ms, |wanted| {
             next = (next + 1) % to_decoders.len();
             // A decoder that is gone has failed: joining it says how.
             let _ = to_decoders[next].send(wanted);
@@ -73,7 +78,7 @@ pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64,
     })
 }
 
-fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
+fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
     let mut log = inner.wal.entries();
     loop {
         let entries = log.read()?;
@@ -97,8 +102,9 @@ fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut
             if head.accepted_ms >= recently_ms {
                 inner.recent.lock().extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
             }
-            head.redelivery |= may_duplicate;
-            if !stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
+            // A block that cannot be read now may have it.
+            head.redelivery |= may_duplicate || blocks.in_doubt;
+            if !blocks.stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
                 want(Wanted { seq, head, spans: payload.slice(spans_at..) });
             }
         }

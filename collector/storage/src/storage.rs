@@ -1,6 +1,7 @@
 //! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
-use std::{collections::VecDeque, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque}, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -206,7 +207,7 @@ impl Storage {
 
         let cache = Arc::new(Cache::new(options.cache_bytes));
         let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
-        let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache, &owner)?;
+        let Catalogue { blocks, leftovers, in_doubt } = catalogue::open(&store, &cache, &owner, &world)?;
         let stored = in_blocks(&blocks);
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
@@ -226,7 +227,7 @@ impl Storage {
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
         let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
-        let refresher = Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone());
+        let refresher = Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone(), compactor.sweeper.clone());
         let flusher = Flusher {
             contents: contents.clone(),
             store,
@@ -252,7 +253,7 @@ impl Storage {
             checkpoint,
             grown: Notify::new(),
         });
-        let spans = replay::replay(&inner, &stored, recently_ms)?;
+        let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
         let mut known: Vec<_> = inner.recent.lock().drain(..).collect();
         known.sort_unstable();
@@ -473,8 +474,8 @@ fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<
     Ok((Wal::on_disk(log, identity.collector_id, notes), identity))
 }
 
-fn in_blocks(blocks: &std::collections::HashMap<Tenant, crate::contents::Blocks>) -> InBlocks {
-    let mut stored = InBlocks::default();
+fn in_blocks(blocks: &HashMap<Tenant, crate::contents::Blocks>) -> HashMap<(Tenant, Uuid), SeqRanges> {
+    let mut stored: HashMap<_, SeqRanges> = HashMap::new();
     for (tenant, blocks) in blocks {
         for wal in blocks.whole.iter().flat_map(|block| &block.meta().wal) {
             let ranges = stored.entry((tenant.clone(), wal.collector)).or_default();

@@ -105,8 +105,14 @@ impl Compactor {
         if self.settle(&mut pause)? {
             return Ok(true);
         }
+        if self.unsettled.lock().is_some() {
+            return Ok(false);
+        }
         let today = self.world.clock.unix_ms() / DAY_MS;
         for (tenant, blocks) in self.contents.blocks() {
+            if is_in_doubt(&blocks) {
+                continue;
+            }
             if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
                 self.merge(&tenant, &blocks, &job, None, &mut pause)?;
                 return Ok(true);
@@ -120,6 +126,9 @@ impl Compactor {
     fn settle(&self, pause: &mut impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
         let Some(attempt) = self.unsettled.lock().clone() else { return Ok(false) };
         let blocks = self.contents.instant(&attempt.tenant).blocks;
+        if is_in_doubt(&blocks) {
+            return Ok(false);
+        }
         let there = self.candidates(&blocks);
         if attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input)) {
             self.merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
@@ -217,6 +226,11 @@ impl Compactor {
         };
         metas.map(of).collect()
     }
+}
+
+/// A block that cannot be read now may be the merge of others that would be merged again.
+fn is_in_doubt(blocks: &Blocks) -> bool {
+    blocks.damaged.iter().any(|(_, error)| error.is_unavailable())
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
