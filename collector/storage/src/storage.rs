@@ -223,6 +223,7 @@ impl Storage {
             owner: owner.clone(),
             sizes: Sizes::default(),
             unsettled: Arc::default(),
+            left_out: Arc::default(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();

@@ -9,7 +9,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use clew_common::{ids::Tenant, world::World};
 use parking_lot::Mutex;
@@ -62,6 +62,8 @@ pub struct Compactor {
     pub sizes: Sizes,
     /// The merge that failed last: its block may be there all the same.
     pub unsettled: Arc<Mutex<Option<Attempt>>>,
+    /// Blocks that a merge would fail with, for another reason than that they are damaged.
+    pub left_out: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 /// A merge with an unknown outcome.
@@ -96,6 +98,18 @@ pub enum CompactError {
     Stopped,
 }
 
+impl CompactError {
+    /// Whether the same merge would fail in the same way.
+    fn will_last(&self) -> bool {
+        match self {
+            Self::Read(error) => !error.is_unavailable(),
+            Self::Write(error) => !error.is_of_store(),
+            Self::Incomplete { .. } => true,
+            Self::Stopped => false,
+        }
+    }
+}
+
 impl Compactor {
     /// Merges once, if there is something to merge; says whether there was. Blocking. `pause` is called between windows.
     ///
@@ -114,11 +128,40 @@ impl Compactor {
                 continue;
             }
             if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
-                self.merge(&tenant, &blocks, &job, None, &mut pause)?;
+                self.try_merge(&tenant, &blocks, &job, None, &mut pause)?;
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Merges, or leaves out from now on what would only fail again: the other blocks must not wait for it.
+    fn try_merge(
+        &self,
+        tenant: &Tenant,
+        blocks: &Blocks,
+        job: &Job,
+        again: Option<Uuid>,
+        pause: &mut impl FnMut() -> Result<(), CompactError>,
+    ) -> Result<(), CompactError> {
+        let error = match self.merge(tenant, blocks, job, again, pause) {
+            Err(error) if error.will_last() => error,
+            merged => return merged,
+        };
+        let inputs = || blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id));
+        match error {
+            CompactError::Read(error)
+                if let Some(block) = inputs().find(|block| error.path.starts_with(block.path())) =>
+            {
+                tracing::error!(%tenant, %error, "a block cannot be merged: answers are partial; `clew verify --repair` sets it aside");
+                self.contents.damaged(tenant, block.path(), Arc::new(error));
+            }
+            error => {
+                tracing::error!(%tenant, %error, "these blocks will not be merged: {:?}", job.inputs);
+                self.left_out.lock().extend(&job.inputs);
+            }
+        }
+        Ok(())
     }
 
     /// Merges what could not be merged, once more and under the same id; says whether there was any. When the inputs are no
@@ -131,7 +174,7 @@ impl Compactor {
         }
         let there = self.candidates(&blocks);
         if attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input)) {
-            self.merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
+            self.try_merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
             return Ok(true);
         }
         self.sweeper.delete(&attempt.path).map_err(WriteError::from)?;
@@ -217,7 +260,13 @@ impl Compactor {
     }
 
     fn candidates(&self, blocks: &Blocks) -> Vec<Candidate> {
-        let metas = blocks.whole.iter().map(|block| block.meta()).filter(|meta| self.owner.owns(meta));
+        let left_out = self.left_out.lock();
+        let fit = |block: &&Arc<Block>| {
+            self.owner.owns(block.meta())
+                && !left_out.contains(&block.meta().id)
+                && blocks.damaged.iter().all(|(path, _)| path != block.path())
+        };
+        let metas = blocks.whole.iter().filter(fit).map(|block| block.meta());
         let of = |meta: &Arc<Meta>| Candidate {
             id: meta.id,
             day: meta.created_ms / DAY_MS,

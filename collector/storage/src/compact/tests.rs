@@ -144,6 +144,7 @@ impl Merging {
             owner: Owner::new(Uuid::from_u128(1), Vec::new(), true),
             sizes: SIZES,
             unsettled: Arc::default(),
+            left_out: Arc::default(),
         };
         Self { disk, store, compactor }
     }
@@ -220,4 +221,27 @@ async fn a_large_trace_in_pieces_as_former_versions_merged_it_is_no_damage() {
     let found = folders(&merging.store).unwrap().pop().unwrap();
     let damage = check_block(&*merging.store, &found, found.block.as_ref().unwrap().as_ref().unwrap()).unwrap();
     assert_eq!(damage, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_page_stops_no_merge_of_other_blocks_and_makes_answers_partial() {
+    let merging = Merging::new();
+    for number in 0..9 {
+        for (tenant, first) in [("a", 1), ("b", 100)] {
+            merging.add(tenant, first + number, &long_trace(number as u64));
+        }
+    }
+    let damaged = format!("{}/{}", merging.blocks("a")[2].path(), crate::block::SPANS);
+    merging.disk.flip(&Path::new("/blocks").join(damaged), 1000, 3);
+    let mut steps = 0;
+    while merging.step().unwrap() {
+        steps += 1;
+        assert!(steps < 10);
+    }
+    let left = |tenant| {
+        let blocks = merging.compactor.contents.instant(&Tenant::new(tenant).unwrap()).blocks;
+        (blocks.whole.len(), blocks.damaged.len())
+    };
+    // What can be read of the damaged one is still found.
+    assert_eq!((left("a"), left("b")), ((2, 1), (2, 0)));
 }

@@ -139,6 +139,11 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether it says something of the store, and nothing of the spans.
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Io(_) | Self::Parquet(ParquetError::External(_)))
+    }
+
     /// Whether it may go better later.
     pub fn is_retryable(&self) -> bool {
         let of_sink = |error: &io::Error| store::may_pass(error.kind());
