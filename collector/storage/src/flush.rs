@@ -46,6 +46,16 @@ pub enum FlushError {
     Read(#[from] BlockError),
 }
 
+impl FlushError {
+    /// Whether it may go better later: always when another machine says no. Spans wait in memory and in the WAL, then senders.
+    pub fn may_pass(&self, store: &dyn Store) -> bool {
+        match self {
+            Self::Write(error) => error.is_retryable() || store.is_remote() && error.is_of_store(),
+            Self::Read(error) => error.is_retryable() || store.is_remote(),
+        }
+    }
+}
+
 impl Flusher {
     /// Flushes the oldest sealed generation; says whether there was one. Blocking. Each tenant's spans move into its block
     /// in one step, so that after an error the rest can be tried again: under the same id, since a block may be there though

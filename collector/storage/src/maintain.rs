@@ -4,7 +4,7 @@ use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use clew_common::{log::Work, shutdown::Drain};
 
-use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner};
+use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner, wal::Wal};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,11 +30,13 @@ pub enum MaintainError {
 
 impl MaintainError {
     /// Whether it may go better later.
-    fn is_retryable(&self) -> bool {
+    fn may_pass(&self, inner: &Inner) -> bool {
         match self {
-            Self::Flush(FlushError::Write(error)) => error.is_retryable(),
-            Self::Flush(FlushError::Read(error)) => error.is_retryable(),
-            Self::Checkpoint(error) => error.kind() == ErrorKind::StorageFull,
+            Self::Flush(error) => error.may_pass(&*inner.flusher.store),
+            Self::Checkpoint(error) => {
+                let is_remote = matches!(inner.wal, Wal::Objects(_)) && inner.flusher.store.is_remote();
+                is_remote || error.kind() == ErrorKind::StorageFull
+            }
         }
     }
 }
@@ -67,7 +69,7 @@ async fn flush(inner: &Arc<Inner>) -> MaintainError {
         let work = inner.clone();
         match inner.world.work.run(move || work.flush()).await {
             Ok(()) => {}
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.may_pass(inner) => {
                 tracing::warn!(%error, "spans stay in memory and in the WAL for now");
                 tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
             }

@@ -1,9 +1,10 @@
 //! Reads the WAL at start: what is in no block yet goes back into memory, and from there into blocks when that is full.
 
-use std::{collections::HashMap, sync::mpsc};
+use std::{collections::HashMap, sync::mpsc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
+    backoff::Backoff,
     ids::Tenant,
     log::Work,
     otlp::record::{Head, HeadError, SPANS},
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     decode::Decoded,
+    flush::FlushError,
     storage::{Inner, OpenError},
     wal::Entry,
 };
@@ -120,9 +122,27 @@ fn make_room(inner: &Inner) -> Result<(), OpenError> {
     let _one = inner.room.lock();
     if inner.contents.memory().0 >= inner.options.max_memory_bytes {
         inner.contents.seal();
-        while inner.flusher.flush_oldest()? {}
+        while flush_patiently(inner)? {}
     }
     Ok(())
+}
+
+/// Flushes the oldest sealed generation, however long the store is away: there is no other place for what the WAL holds, and
+/// ending the start would only begin it again.
+fn flush_patiently(inner: &Inner) -> Result<bool, FlushError> {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    loop {
+        match inner.flusher.flush_oldest() {
+            Err(error) if error.may_pass(&*inner.flusher.store) => {
+                tracing::warn!(%error, "the start waits for the store: memory is full of what the WAL holds");
+            }
+            done => return done,
+        }
+        let pause = backoff.next(&inner.world.random);
+        if inner.world.work == Work::Threads {
+            std::thread::sleep(pause);
+        }
+    }
 }
 
 fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {

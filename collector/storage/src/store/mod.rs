@@ -50,6 +50,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn delete(&self, path: &str) -> Result<(), StoreError>;
+    /// Whether it is another machine's: whatever it answers now, it may take a file later. What a disk refuses, it refuses for
+    /// good.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// A file that is being written. Dropped before `finish`, it is as if it had never been.

@@ -22,10 +22,12 @@ use crate::{
 
 mod append;
 mod crash;
+mod fickle;
 mod flush;
 mod outside;
 mod shared;
 mod tail;
+mod trouble;
 mod verify;
 
 const AGENT: Uuid = Uuid::from_bytes([7; 16]);
