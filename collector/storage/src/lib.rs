@@ -19,6 +19,7 @@ mod maintain;
 mod memtable;
 pub mod merge;
 mod owner;
+mod recent;
 mod refresh;
 mod replay;
 pub mod retention;

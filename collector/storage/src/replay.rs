@@ -102,7 +102,7 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 inner.batches.note(batch);
             }
             if head.accepted_ms >= recently_ms {
-                inner.recent.lock().extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
+                inner.recent.extend(head.accepted_ms, &head.hashes);
             }
             // A block that cannot be read now may have it.
             head.redelivery |= may_duplicate || blocks.in_doubt;

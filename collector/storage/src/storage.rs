@@ -1,7 +1,7 @@
 //! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
 use std::{
-    collections::{HashMap, VecDeque}, future::Future, path::PathBuf, sync::Arc, time::Duration};
+    collections::HashMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -31,6 +31,7 @@ use crate::{
     identity::Identity,
     maintain::{self, MaintainError},
     owner::Owner,
+    recent::Recent,
     refresh::Refresher,
     replay::{self, InBlocks},
     retention,
@@ -82,8 +83,7 @@ pub(crate) struct Inner {
     pub(crate) contents: Arc<Contents>,
     pub(crate) batches: Batches,
     pub(crate) decoder: Decoder,
-    /// Requests that were accepted over OTLP lately, oldest first: when (Unix time in milliseconds), and their hash.
-    pub(crate) recent: Mutex<VecDeque<(u64, u128)>>,
+    pub(crate) recent: Recent,
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
@@ -243,7 +243,7 @@ impl Storage {
             contents,
             batches,
             decoder: Decoder::default(),
-            recent: Mutex::new(requests.collect()),
+            recent: Recent::new(requests),
             world,
             options,
             compactor,
@@ -256,10 +256,7 @@ impl Storage {
         });
         let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
-        let mut known: Vec<_> = inner.recent.lock().drain(..).collect();
-        known.sort_unstable();
-        known.dedup();
-        inner.recent.lock().extend(&known);
+        let known = inner.recent.settle();
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
     }
 
@@ -292,7 +289,7 @@ impl Storage {
                 if let Some(batch) = head.batch {
                     inner.batches.note(batch);
                 }
-                inner.remember(head.accepted_ms, &head.hashes);
+                inner.recent.add(head.accepted_ms, &head.hashes);
             });
             if inner.contents.active().bytes() >= inner.options.flush_bytes {
                 inner.grown.notify_one();
@@ -425,20 +422,10 @@ impl Inner {
         // In this order: what is committed later is not freed, what is freed is in the checkpoint.
         let committed = self.wal.committed();
         let first_needed = self.contents.first_needed(committed);
-        let checkpoint =
-            Checkpoint { agents: self.batches.export(), requests: self.recent.lock().iter().copied().collect() };
+        let checkpoint = Checkpoint { agents: self.batches.export(), requests: self.recent.all() };
         self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
         self.wal.free_before(first_needed);
         Ok(())
-    }
-
-    fn remember(&self, accepted_ms: u64, hashes: &[u128]) {
-        let mut recent = self.recent.lock();
-        recent.extend(hashes.iter().map(|hash| (accepted_ms, *hash)));
-        let until_ms = accepted_ms.saturating_sub(RETRY_WINDOW.as_millis() as u64);
-        while recent.front().is_some_and(|(accepted_ms, _)| *accepted_ms < until_ms) {
-            recent.pop_front();
-        }
     }
 
     /// Takes note that a record of the WAL cannot be used.
