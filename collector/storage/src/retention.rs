@@ -4,6 +4,9 @@
 //! is not believed after a jump until it has gone on steadily for a day: until then nothing is too old, and what is flushed
 //! gets the time that it would be without the jump.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use clew_common::world::Clock;
