@@ -49,12 +49,12 @@ pub fn check_block(store: &dyn Store, found: &Found, block: &Block) -> Result<Ve
         check.file(store, name, said)?;
     }
     match block.resources() {
-        Err(error) if error.is_retryable() => return Err(error),
+        Err(error) if error.is_unavailable() => return Err(error),
         Err(error) => check.error(&error),
         Ok(resources) => {
             let mut rows = match block.groups() {
                 Ok(groups) => Rows::of(&groups),
-                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) if error.is_unavailable() => return Err(error),
                 Err(error) => {
                     check.error(&error);
                     return Ok(check.damage);
@@ -63,7 +63,7 @@ pub fn check_block(store: &dyn Store, found: &Found, block: &Block) -> Result<Ve
             for batch in block.batches(ROWS) {
                 match batch {
                     Ok(batch) => rows.add(&mut check, block, &batch, |id| resources.contains_key(&id)),
-                    Err(error) if error.is_retryable() => return Err(error),
+                    Err(error) if error.is_unavailable() => return Err(error),
                     Err(error) => {
                         check.error(&error);
                         return Ok(check.damage);
@@ -114,7 +114,7 @@ impl Check<'_> {
             let end = bytes.min(at + CHUNK_BYTES);
             match source.read(at..end) {
                 Ok(chunk) => crc = crc32c::crc32c_append(crc, &chunk),
-                Err(error) if error.is_retryable() => return Err(failed(error)),
+                Err(error) if error.is_unavailable() => return Err(failed(error)),
                 Err(error) => {
                     self.found(name, format!("bytes {at} to {end} cannot be read: {}", error.error));
                     return Ok(());
@@ -225,10 +225,8 @@ fn hex(id: &[u8]) -> String {
 /// Whether what keeps a block from being opened will stay, and lies in the block: not a store that fails now, not a format
 /// that another version of this program knows.
 pub fn is_damage(error: &BlockError) -> bool {
-    use crate::block::{FilterError, MetaError};
     match &error.why {
         Why::Store(error) => error.is_not_found(),
-        Why::Meta(MetaError::Version(_)) | Why::Filter(FilterError::Version(_)) => false,
-        _ => true,
+        _ => !error.is_unavailable() && !error.is_newer(),
     }
 }

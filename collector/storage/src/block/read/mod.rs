@@ -100,6 +100,11 @@ impl BlockError {
         self.path.ends_with(META) && self.of_store().is_some_and(StoreError::is_not_found)
     }
 
+    /// Whether a newer version of this program wrote it.
+    pub fn is_newer(&self) -> bool {
+        matches!(&self.why, Why::Meta(MetaError::Version(_)) | Why::Filter(FilterError::Version(_)))
+    }
+
     /// Whether the bytes are wrong: they will not get better.
     pub fn is_damage(&self) -> bool {
         self.of_store().is_none()
