@@ -12,6 +12,7 @@ use crate::{
     memtable::{Generation, Table},
     owner::Owner,
     retention::SteadyClock,
+    stats::{Counts, Event},
     store::Store,
     wal::Wal,
 };
@@ -31,6 +32,8 @@ pub struct Flusher {
     pub world: World,
     /// Whose blocks they are.
     pub owner: Owner,
+    /// For failures.
+    pub counts: Arc<Counts>,
     /// When blocks are made.
     pub clock: Arc<Mutex<SteadyClock>>,
 }
@@ -66,7 +69,10 @@ impl Flusher {
     pub fn flush_oldest(&self) -> Result<bool, FlushError> {
         let Some(generation) = self.contents.oldest_sealed() else { return Ok(false) };
         for (tenant, table) in generation.tables() {
-            self.flush(&generation, &tenant, &table)?;
+            self.flush(&generation, &tenant, &table).inspect_err(|error| {
+                let is_of_store = !matches!(error, FlushError::Write(error) if !error.is_of_store());
+                self.counts.add(Event::FlushFailure, if is_of_store { "store" } else { "spans" }, 1);
+            })?;
         }
         Ok(true)
     }

@@ -111,7 +111,8 @@ async fn expire(inner: &Arc<Inner>) {
     loop {
         let (work, now_ms) = (inner.clone(), inner.clock.lock().now_ms());
         let sweeping = inner.world.work.run(move || {
-            let gone = retention::expire(&work.contents, &work.compactor.owner, work.options.retention, now_ms);
+            let (limits, counts) = (work.options.retention, &work.counts);
+            let gone = retention::expire(&work.contents, &work.compactor.owner, limits, now_ms, counts);
             work.compactor.sweeper.later(gone);
             work.compactor.sweeper.sweep()
         });

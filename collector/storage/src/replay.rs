@@ -94,7 +94,7 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 Ok(decoded) => decoded,
                 Err(error @ HeadError::Version(_)) => return Err(OpenError::Record { seq, error }),
                 Err(error) => {
-                    inner.left_out(seq, &error);
+                    inner.left_out(seq, "head", &error);
                     continue;
                 }
             };
@@ -152,7 +152,7 @@ fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {
             count.into()
         }
         Err(error) => {
-            inner.left_out(seq, &error);
+            inner.left_out(seq, "undecodable", &error);
             0
         }
     }

@@ -37,6 +37,7 @@ use crate::{
     retention,
     retention::SteadyClock,
     snapshot::Snapshot,
+    stats::{Counts, Event, Stats},
     store::{Store, StoreError},
     sweep::Sweeper,
     tail::{Cursor, Tail, TailError},
@@ -89,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) compactor: Compactor,
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,
+    pub(crate) counts: Arc<Counts>,
     /// Held while the replay makes room.
     pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
@@ -174,25 +176,6 @@ impl AppendError {
     }
 }
 
-/// What the store takes.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// Bytes of spans that are in no block yet, about.
-    pub memory_bytes: usize,
-    /// Their batches.
-    pub memory_batches: usize,
-    /// Blocks that can be read.
-    pub blocks: usize,
-    /// Blocks that cannot.
-    pub damaged_blocks: usize,
-    /// Spans in blocks.
-    pub block_spans: u64,
-    /// Bytes of blocks.
-    pub block_bytes: u64,
-    /// The WAL.
-    pub wal: Arc<log::Stats>,
-}
-
 impl Storage {
     /// Opens the store, or makes it, and replays its WAL. Blocking. Blocks are kept in `store`.
     ///
@@ -205,7 +188,8 @@ impl Storage {
         let batches = Batches::default();
         batches.import(agents);
 
-        let cache = Arc::new(Cache::new(options.cache_bytes));
+        let counts = Arc::new(Counts::default());
+        let cache = Arc::new(Cache::counting(options.cache_bytes, counts.clone()));
         let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
         let Catalogue { blocks, leftovers, in_doubt } = catalogue::open(&store, &cache, &owner, &world)?;
         let stored = in_blocks(&blocks);
@@ -224,6 +208,7 @@ impl Storage {
             sizes: Sizes::default(),
             unsettled: Arc::default(),
             left_out: Arc::default(),
+            counts: counts.clone(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
@@ -236,6 +221,7 @@ impl Storage {
             wal: wal.clone(),
             world: world.clone(),
             owner,
+            counts: counts.clone(),
             clock: clock.clone(),
         };
         let inner = Arc::new(Inner {
@@ -249,6 +235,7 @@ impl Storage {
             compactor,
             flusher,
             refresher,
+            counts,
             room: Mutex::default(),
             clock,
             checkpoint,
@@ -384,23 +371,12 @@ impl Storage {
 
     /// What the store takes.
     pub fn stats(&self) -> Stats {
-        let (memory_bytes, memory_batches) = self.0.contents.memory();
-        let mut stats = Stats {
-            memory_bytes,
-            memory_batches,
-            blocks: 0,
-            damaged_blocks: 0,
-            block_spans: 0,
-            block_bytes: 0,
-            wal: self.0.wal.stats(),
-        };
-        for (_, blocks) in self.0.contents.blocks() {
-            stats.blocks += blocks.whole.len();
-            stats.damaged_blocks += blocks.damaged.len();
-            stats.block_spans += blocks.whole.iter().map(|block| block.meta().spans).sum::<u64>();
-            stats.block_bytes += blocks.whole.iter().map(|block| block.meta().bytes()).sum::<u64>();
-        }
-        stats
+        Stats::of(&self.0.contents, &self.0.wal)
+    }
+
+    /// What happened seldom, by reason.
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// The WAL's writer, for those who wait for its failure or its end.
@@ -429,7 +405,8 @@ impl Inner {
     }
 
     /// Takes note that a record of the WAL cannot be used.
-    pub(crate) fn left_out(&self, seq: u64, error: &dyn std::error::Error) {
+    pub(crate) fn left_out(&self, seq: u64, reason: &'static str, error: &dyn std::error::Error) {
+        self.counts.add(Event::LeftOutRecord, reason, 1);
         tracing::error!(seq, %error, "a WAL record was left out");
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     catalogue,
     contents::{Blocks, Contents},
     owner::Owner,
+    stats::{Counts, Event},
     store::Store,
     sweep::Sweeper,
 };
@@ -64,6 +65,8 @@ pub struct Compactor {
     pub unsettled: Arc<Mutex<Option<Attempt>>>,
     /// Blocks that a merge would fail with, for another reason than that they are damaged.
     pub left_out: Arc<Mutex<HashSet<Uuid>>>,
+    /// For failures.
+    pub counts: Arc<Counts>,
 }
 
 /// A merge with an unknown outcome.
@@ -99,6 +102,17 @@ pub enum CompactError {
 }
 
 impl CompactError {
+    /// The reason in metrics; None when it is no failure.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) if !error.is_unavailable() => Some("damaged"),
+            Self::Write(error) if !error.is_of_store() => Some("spans"),
+            Self::Read(_) | Self::Write(_) => Some("store"),
+            Self::Incomplete { .. } => Some("spans"),
+            Self::Stopped => None,
+        }
+    }
+
     /// Whether the same merge would fail in the same way.
     fn will_last(&self) -> bool {
         match self {
@@ -144,7 +158,11 @@ impl Compactor {
         again: Option<Uuid>,
         pause: &mut impl FnMut() -> Result<(), CompactError>,
     ) -> Result<(), CompactError> {
-        let error = match self.merge(tenant, blocks, job, again, pause) {
+        let merged = self.merge(tenant, blocks, job, again, pause);
+        if let Some(reason) = merged.as_ref().err().and_then(CompactError::reason) {
+            self.counts.add(Event::MergeFailure, reason, 1);
+        }
+        let error = match merged {
             Err(error) if error.will_last() => error,
             merged => return merged,
         };

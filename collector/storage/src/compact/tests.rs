@@ -145,6 +145,7 @@ impl Merging {
             sizes: SIZES,
             unsettled: Arc::default(),
             left_out: Arc::default(),
+            counts: Arc::default(),
         };
         Self { disk, store, compactor }
     }
@@ -244,4 +245,5 @@ async fn a_damaged_page_stops_no_merge_of_other_blocks_and_makes_answers_partial
     };
     // What can be read of the damaged one is still found.
     assert_eq!((left("a"), left("b")), ((2, 1), (2, 0)));
+    assert_eq!(merging.compactor.counts.get(Event::MergeFailure, "damaged"), 1);
 }

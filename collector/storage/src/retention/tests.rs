@@ -60,6 +60,7 @@ async fn blocks_that_are_too_old_go_and_their_files_after_them() {
     assert_eq!(files(&disk), both / 2);
     run(&storage, DAY).await;
     assert_eq!((storage.stats().blocks, files(&disk)), (0, 0));
+    assert_eq!([Event::ExpiredBlock, Event::ExpiredSpan].map(|event| storage.counts().get(event, "age")), [2, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,6 +80,7 @@ async fn the_oldest_go_while_a_tenant_has_too_many_bytes() {
     let storage = open(&disk, limits, START_MS);
     run(&storage, Duration::from_secs(30)).await;
     assert_eq!([1, 2, 3].map(|number| find(&storage, "a", number).len()), [0, 1, 1]);
+    assert_eq!(storage.counts().get(Event::ExpiredSpan, "bytes"), 1);
     assert_eq!(find(&storage, "b", 9).len(), 1);
 }
 

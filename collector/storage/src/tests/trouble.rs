@@ -9,7 +9,7 @@ use super::{
     fickle::{Fate, Fickle},
     find, options, store, world,
 };
-use crate::{Opened, Storage, store::Store};
+use crate::{Event, Opened, Storage, store::Store};
 
 fn open(disk: &SimDisk, fickle: &Arc<Fickle>, max_memory_bytes: usize) -> Opened {
     Storage::open(options(max_memory_bytes), fickle.clone(), world(disk)).unwrap()
@@ -171,6 +171,7 @@ async fn a_store_over_a_network_that_refuses_stops_no_collector() {
     tokio::time::sleep(Duration::from_secs(400)).await;
     assert!(!maintained.is_finished());
     assert_eq!((storage.stats().blocks, find(&storage, "a", 1).len()), (0, 1));
+    assert!(storage.counts().get(Event::FlushFailure, "store") > 10);
     fickle.now(|_, _| Fate::Well);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!((storage.stats().blocks, storage.stats().memory_batches), (1, 0));

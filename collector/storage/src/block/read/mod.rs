@@ -154,8 +154,8 @@ impl Block {
     pub fn trace(&self, trace: &TraceId) -> Result<Option<Bytes>, BlockError> {
         let file = self.spans()?;
         let resources = self.resources()?;
-        lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources)
-            .map_err(|error| at(&self.path, SPANS, error))
+        let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources);
+        self.cache.noted(found.map_err(|error| at(&self.path, SPANS, error)))
     }
 
     /// The resources of the spans, by id. Blocking.
@@ -163,7 +163,7 @@ impl Block {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn resources(&self) -> Result<Arc<HashMap<u64, Resource>>, BlockError> {
-        self.cache.resources(self.meta.id, || self.read_resources())
+        self.cache.noted(self.cache.resources(self.meta.id, || self.read_resources()))
     }
 
     fn read_resources(&self) -> Result<(HashMap<u64, Resource>, usize), BlockError> {
@@ -193,9 +193,9 @@ impl Block {
     /// All spans in memory form, in order of trace and start, about `rows` of them a batch. Traces may go on in the next
     /// batch.
     pub fn batches(&self, rows: usize) -> Box<dyn Iterator<Item = Result<RecordBatch, BlockError>> + Send> {
-        let path = self.path.clone();
+        let (path, cache) = (self.path.clone(), self.cache.clone());
         match self.spans().and_then(|file| scan::Scan::start(&file, rows).map_err(|error| at(&path, SPANS, error))) {
-            Ok(scan) => Box::new(scan.map(move |batch| batch.map_err(|error| at(&path, SPANS, error)))),
+            Ok(scan) => Box::new(scan.map(move |batch| cache.noted(batch.map_err(|error| at(&path, SPANS, error))))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -238,7 +238,8 @@ impl Block {
     ) -> Result<Option<ArrayRef>, BlockError> {
         let file = self.spans()?;
         let numbers = if column::is_of_shapes(&file, column) { shapes()? } else { None };
-        column::read(&file, group, column, numbers.as_ref()).map_err(|why| at(&self.path, SPANS, why))
+        let read = column::read(&file, group, column, numbers.as_ref());
+        self.cache.noted(read.map_err(|why| at(&self.path, SPANS, why)))
     }
 
     /// What the rows of a row group have several columns by; None when the block has no shapes. Blocking.
@@ -246,7 +247,8 @@ impl Block {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn shapes(&self, group: usize) -> Result<Option<ArrayRef>, BlockError> {
-        column::read_shapes(&*self.spans()?, group).map_err(|why| at(&self.path, SPANS, why))
+        let read = column::read_shapes(&*self.spans()?, group);
+        self.cache.noted(read.map_err(|why| at(&self.path, SPANS, why)))
     }
 
     /// Whether any row of a row group has a value in a column. Reads no more than the file's footer. Blocking.
@@ -258,7 +260,7 @@ impl Block {
     }
 
     fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {
-        self.cache.spans(self.meta.id, || {
+        let opened = self.cache.spans(self.meta.id, || {
             let shapes = self.meta.files.contains_key(SHAPES).then(|| {
                 let bytes = self.read_checked(SHAPES)?;
                 Shapes::from_bytes(bytes).map_err(|why| at(&self.path, SHAPES, why))
@@ -270,7 +272,8 @@ impl Block {
                 None => Err(Why::Columns("the meta does not name it".to_owned())),
             };
             opened.map_err(|why| BlockError { path, why })
-        })
+        });
+        self.cache.noted(opened)
     }
 }
 
