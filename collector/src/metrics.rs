@@ -189,8 +189,7 @@ impl Collector for Gauges {
             ConstGauge::new(value as f64).encode(metric)?;
         }
         let help = "PUTs of a WAL in the store that failed, and were made again";
-        let metric =
-            encoder.encode_descriptor("clew_collector_wal_failed_puts", help, None, MetricType::Counter)?;
+        let metric = encoder.encode_descriptor("clew_collector_wal_failed_puts", help, None, MetricType::Counter)?;
         ConstCounter::new(stored.failed_puts).encode(metric)?;
         for event in Event::ALL {
             let (name, help) = named(event);
@@ -206,15 +205,12 @@ impl Collector for Gauges {
 
 fn named(event: Event) -> (&'static str, &'static str) {
     match event {
-        Event::LeftOutRecord => (
-            "clew_collector_wal_left_out_records",
-            "Records of the WAL that the last start could not use, by reason",
-        ),
+        Event::LeftOutRecord => {
+            ("clew_collector_wal_left_out_records", "Records of the WAL that the last start could not use, by reason")
+        }
         Event::ExpiredBlock => ("clew_collector_expired_blocks", "Blocks deleted by retention, by reason"),
         Event::ExpiredSpan => ("clew_collector_expired_spans", "Spans deleted by retention, by reason"),
-        Event::FlushFailure => {
-            ("clew_collector_flush_failures", "Attempts to write a block that failed, by reason")
-        }
+        Event::FlushFailure => ("clew_collector_flush_failures", "Attempts to write a block that failed, by reason"),
         Event::MergeFailure => ("clew_collector_merge_failures", "Attempts to merge blocks that failed, by reason"),
         Event::Damage => ("clew_collector_damage_found", "Reads of blocks that came upon damage, by file"),
     }

@@ -52,12 +52,7 @@ pub struct Folder {
 ///
 /// # Errors
 /// When the store cannot be listed.
-pub fn open(
-    store: &Arc<dyn Store>,
-    cache: &Arc<Cache>,
-    owner: &Owner,
-    world: &World,
-) -> Result<Catalogue, StoreError> {
+pub fn open(store: &Arc<dyn Store>, cache: &Arc<Cache>, owner: &Owner, world: &World) -> Result<Catalogue, StoreError> {
     let mut catalogue = Catalogue::default();
     let (whole, unfinished): (Vec<_>, Vec<_>) = list(&**store)?.into_iter().partition(|folder| folder.finished);
     catalogue.leftovers.extend(unfinished.into_iter().filter(|it| owner.has_begun(it.id)).map(|it| it.path));

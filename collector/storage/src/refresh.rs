@@ -106,8 +106,7 @@ impl Refresher {
             }
         }
         live.retain(|(_, block)| !self.owner.owns(block.meta()));
-        let replaced: HashSet<Uuid> =
-            live.iter().flat_map(|(_, block)| &block.meta().replaces).copied().collect();
+        let replaced: HashSet<Uuid> = live.iter().flat_map(|(_, block)| &block.meta().replaces).copied().collect();
         for (tenant, block) in live.into_iter().filter(|(_, block)| !replaced.contains(&block.meta().id)) {
             tenants.entry(tenant).or_default().whole.push(block);
         }
@@ -117,5 +116,4 @@ impl Refresher {
         *self.known.lock() = known;
         Ok(())
     }
-
 }

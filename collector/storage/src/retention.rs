@@ -89,13 +89,7 @@ impl SteadyClock {
 }
 
 /// Takes blocks of `owner` out of `contents` that the limits do not allow; gives their folders, to be deleted.
-pub fn expire(
-    contents: &Contents,
-    owner: &Owner,
-    limits: Limits,
-    now_ms: Option<u64>,
-    counts: &Counts,
-) -> Vec<String> {
+pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option<u64>, counts: &Counts) -> Vec<String> {
     let mut gone = Vec::new();
     for (tenant, blocks) in contents.blocks() {
         let expired = expired(&blocks, owner, limits, now_ms);

@@ -1,7 +1,6 @@
 //! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
-use std::{
-    collections::HashMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -213,7 +212,8 @@ impl Storage {
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
         let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
-        let refresher = Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone(), compactor.sweeper.clone());
+        let refresher =
+            Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone(), compactor.sweeper.clone());
         let flusher = Flusher {
             contents: contents.clone(),
             store,

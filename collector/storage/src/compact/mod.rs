@@ -17,11 +17,11 @@ use uuid::Uuid;
 
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
+    catalogue,
     compact::{
         pick::{Candidate, Job},
         streams::Streams,
     },
-    catalogue,
     contents::{Blocks, Contents},
     owner::Owner,
     stats::{Counts, Event},
@@ -166,15 +166,14 @@ impl Compactor {
             Err(error) if error.will_last() => error,
             merged => return merged,
         };
-        let inputs = || blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id));
-        match error {
-            CompactError::Read(error)
-                if let Some(block) = inputs().find(|block| error.path.starts_with(block.path())) =>
-            {
+        let damaged = |error: &BlockError| blocks.whole.iter().find(|block| error.path.starts_with(block.path()));
+        let block = if let CompactError::Read(error) = &error { damaged(error) } else { None };
+        match (block, error) {
+            (Some(block), CompactError::Read(error)) => {
                 tracing::error!(%tenant, %error, "a block cannot be merged: answers are partial; `clew verify --repair` sets it aside");
                 self.contents.damaged(tenant, block.path(), Arc::new(error));
             }
-            error => {
+            (_, error) => {
                 tracing::error!(%tenant, %error, "these blocks will not be merged: {:?}", job.inputs);
                 self.left_out.lock().extend(&job.inputs);
             }
@@ -258,7 +257,8 @@ impl Compactor {
                 writer.write(&window)?;
                 pause()?;
             }
-            let (read, said) = (writer.taken(), metas().map(|meta| meta.spans).sum());
+            let read = writer.taken();
+            let said: u64 = metas().map(|meta| meta.spans).sum();
             if read != said {
                 return Err(CompactError::Incomplete { read, said });
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use arrow_array::{PrimitiveArray, RecordBatch, cast::AsArray, types::TimestampNanosecondType};
+use arrow_array::{RecordBatch, cast::AsArray, types::TimestampNanosecondType};
 
 use crate::{block::BlockError, schema::core};
 
@@ -115,10 +115,10 @@ struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn of(rows: &'a RecordBatch) -> Self {
-        let starts = rows.column(core::START_TIME).as_primitive_opt();
+        let starts = rows.column(core::START_TIME).as_primitive_opt::<TimestampNanosecondType>();
         Self {
             traces: ids(rows, core::TRACE_ID),
-            starts: starts.map_or(&[], |starts: &PrimitiveArray<TimestampNanosecondType>| starts.values()),
+            starts: starts.map_or(&[], |starts| &starts.values()[..]),
             spans: ids(rows, core::SPAN_ID),
         }
     }

@@ -1,23 +1,32 @@
 //! Whether merges keep every span, in order, however long the traces are.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::{concat::concat_batches, take::take_record_batch};
+use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
     log::{SimDisk, Work},
     world::{Clock, Random, World},
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree};
 use prost::Message;
 use uuid::Uuid;
 
-use super::*;
+use super::{streams::Batches, *};
 use crate::{
     block::{BlockWriter, Layout, Spec},
-    columns::{Spans, tests::columns},
+    columns::{
+        Spans,
+        tests::{arbitrary, columns},
+    },
     merge::{described, locate, order, starts},
     store::Folder,
     verify::{check_block, folders},
@@ -63,6 +72,8 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn windows_hold_each_row_in_order_with_all_that_may_be_its_duplicates(
         inputs in proptest::collection::vec((rows(), 1..8usize), 1..5),
@@ -120,10 +131,21 @@ struct Merging {
     compactor: Compactor,
 }
 
-const SIZES: Sizes = Sizes {
-    window_rows: 160,
-    layout: Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None },
-};
+const SIZES: Sizes =
+    Sizes { window_rows: 160, layout: Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None } };
+
+fn spec(tenant: Tenant, number: u128) -> Spec {
+    Spec {
+        id: Uuid::from_u128(number),
+        tenant,
+        level: 0,
+        created_ms: 10 * DAY_MS,
+        wal: Vec::new(),
+        replaces: Vec::new(),
+        may_duplicate: false,
+        owner: None,
+    }
+}
 
 impl Merging {
     fn new() -> Self {
@@ -136,7 +158,7 @@ impl Merging {
             random: Random::seeded(1),
         };
         let compactor = Compactor {
-            contents: Arc::new(Contents::new(std::collections::HashMap::new())),
+            contents: Arc::new(Contents::new(HashMap::new())),
             store: store.clone(),
             cache: Arc::new(Cache::new(1 << 20)),
             sweeper: Sweeper::new(store.clone(), Duration::from_secs(600)),
@@ -153,16 +175,7 @@ impl Merging {
     /// Adds a block.
     fn add(&self, tenant: &str, number: u128, rows: &[Row]) {
         let (tenant, spans) = (Tenant::new(tenant).unwrap(), spans(rows));
-        let spec = Spec {
-            id: Uuid::from_u128(number),
-            tenant: tenant.clone(),
-            level: 0,
-            created_ms: 10 * DAY_MS,
-            wal: Vec::new(),
-            replaces: Vec::new(),
-            may_duplicate: false,
-            owner: None,
-        };
+        let spec = spec(tenant.clone(), number);
         BlockWriter::write_all(&self.store, &spec, &[spans.batch], &spans.resources, SIZES.layout).unwrap();
         let block = Block::open(self.store.clone(), &spec.path(), self.compactor.cache.clone()).unwrap();
         self.compactor.contents.replace(&tenant, &[], Some(Arc::new(block)));
@@ -204,16 +217,7 @@ async fn traces_longer_than_what_is_read_at_a_time_are_merged_whole_and_in_order
 #[tokio::test(start_paused = true)]
 async fn a_large_trace_in_pieces_as_former_versions_merged_it_is_no_damage() {
     let merging = Merging::new();
-    let spec = Spec {
-        id: Uuid::from_u128(1),
-        tenant: Tenant::default(),
-        level: 1,
-        created_ms: 0,
-        wal: Vec::new(),
-        replaces: Vec::new(),
-        may_duplicate: false,
-        owner: None,
-    };
+    let spec = spec(Tenant::default(), 1);
     let pieces = [0, 1].map(|piece| spans(&(0..100).map(|n| (7, n, n as u8 + 1, piece)).collect::<Vec<_>>()));
     let counts = crate::merge::Counts::default();
     let mut writer = BlockWriter::with_counts(merging.store.clone(), &spec, counts, SIZES.layout).unwrap();
@@ -244,6 +248,33 @@ async fn a_damaged_page_stops_no_merge_of_other_blocks_and_makes_answers_partial
         (blocks.whole.len(), blocks.damaged.len())
     };
     // What can be read of the damaged one is still found.
-    assert_eq!((left("a"), left("b")), ((2, 1), (2, 0)));
+    assert_eq!((left("a"), left("b")), ((2, 1), (1, 0)));
     assert_eq!(merging.compactor.counts.get(Event::MergeFailure, "damaged"), 1);
+}
+
+#[test]
+fn the_same_spans_make_the_same_bytes() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let request = |_| arbitrary::request().new_tree(&mut runner).unwrap().current().encode_to_vec();
+    let batches: Vec<Spans> = (0..60).map(request).map(|request| columns(&request)).collect();
+    let write = |layout| {
+        let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(SimDisk::new()), Path::new("/blocks")));
+        let inputs: Vec<_> = batches.iter().map(|spans| spans.batch.clone()).collect();
+        // In another order each time.
+        let resources: HashMap<u64, _> =
+            batches.iter().flat_map(|spans| &spans.resources).map(|resource| (resource.id, resource.clone())).collect();
+        let resources: Vec<_> = resources.into_values().collect();
+        BlockWriter::write_all(&store, &spec(Tenant::default(), 1), &inputs, &resources, layout).unwrap();
+        let files = store.list("").unwrap().into_iter();
+        files.map(|file| store.read(&file.path, 0..file.bytes).map(|bytes| (file.path, bytes)).unwrap()).collect()
+    };
+    for layout in [Layout::default(), Layout { shape_bytes: Some(0), ..SIZES.layout }] {
+        let first: BTreeMap<String, Bytes> = write(layout);
+        assert!(first.len() >= 4);
+        for _ in 0..4 {
+            let again = write(layout);
+            let differ: Vec<_> = first.keys().filter(|path| first.get(*path) != again.get(*path)).collect();
+            assert!(differ.is_empty(), "{differ:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use clew_common::{
 };
 
 use super::{append, find, options, store, world};
-use crate::{Opened, Options, Storage, store::Store};
+use crate::{Opened, Options, Storage};
 
 /// The collector whose data is in this folder, in the store that all share.
 fn open(disk: &SimDisk, name: &str, seed: u64) -> Opened {
@@ -115,7 +115,8 @@ async fn blocks_of_a_collector_that_is_gone_are_its_heirs() {
         Options { data: PathBuf::from("/two"), sole: false, heir_of: vec![opened.collector_id], ..options(16 << 20) };
     drop(opened.storage);
     disk.kill();
-    let two = Storage::open(options, store(&disk), world(&disk)).unwrap().storage;
+    let world = World { random: Random::seeded(2), ..world(&disk) };
+    let two = Storage::open(options, store(&disk), world).unwrap().storage;
     two.compact().unwrap();
     assert_eq!((two.stats().blocks, find(&two, "a", 100).len()), (1, 8));
 }

@@ -9,7 +9,7 @@ use super::{
     fickle::{Fate, Fickle},
     find, options, store, world,
 };
-use crate::{Event, Opened, Storage, store::Store};
+use crate::{Event, Opened, Storage};
 
 fn open(disk: &SimDisk, fickle: &Arc<Fickle>, max_memory_bytes: usize) -> Opened {
     Storage::open(options(max_memory_bytes), fickle.clone(), world(disk)).unwrap()

@@ -120,7 +120,9 @@ async fn what_the_store_does_not_give_now_is_no_damage() {
     let disk = filled().await;
     assert_eq!(first(&store(&disk)), Look::Whole { spans: 2 });
     for kind in [std::io::ErrorKind::TimedOut, std::io::ErrorKind::ConnectionRefused] {
-        for (doing, name) in [("read", META), ("read", "filter.bin"), ("open", "spans.parquet"), ("size", "spans.parquet")] {
+        for (doing, name) in
+            [("read", META), ("read", "filter.bin"), ("open", "spans.parquet"), ("size", "spans.parquet")]
+        {
             let fickle: Arc<dyn Store> = Fickle::new(store(&disk), move |what, path| {
                 if what == doing && path.ends_with(name) { Fate::Fails(kind) } else { Fate::Well }
             });

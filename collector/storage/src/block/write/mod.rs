@@ -222,7 +222,18 @@ impl BlockWriter {
     /// Those of the store.
     pub fn with_counts(store: Arc<dyn Store>, spec: &Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
         let (path, meta, attributes) = (spec.path(), Meta::new(spec), counts.promoted());
-        Ok(Self { store, path, meta, counts, attributes, layout, spans: None, waiting: Vec::new(), taken: 0, duplicates: 0 })
+        Ok(Self {
+            store,
+            path,
+            meta,
+            counts,
+            attributes,
+            layout,
+            spans: None,
+            waiting: Vec::new(),
+            taken: 0,
+            duplicates: 0,
+        })
     }
 
     /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last

@@ -75,7 +75,8 @@ fn a_large_scope_is_not_repeated_for_any_number_of_spans() {
     let checked = walk::check(&with(300_000, 250), |_| ()).unwrap();
     let left = filter::without(&with(300_000, 250), &checked.bad);
     let batch = left.repeat(4);
-    let decoded = Decoder::default().decode(Codec::Identity, batch.clone().into(), batch.len() as u32, 4 * checked.spans);
+    let decoded =
+        Decoder::default().decode(Codec::Identity, batch.clone().into(), batch.len() as u32, 4 * checked.spans);
     assert_eq!(decoded.unwrap().count, 4 * checked.spans);
 }
 
