@@ -208,6 +208,8 @@ impl Collector {
                     max_age: (options.retention_s > 0).then(|| Duration::from_secs(options.retention_s)),
                     max_bytes: (options.retention_bytes.0 > 0).then_some(options.retention_bytes.0),
                 },
+                sole: options.store.is_empty(),
+                heir_of: options.heir_of.clone(),
             },
             options.store(&world)?,
             world.clone(),

@@ -7,13 +7,13 @@ use clew_common::{
     server,
 };
 use clew_query::exec::Cache;
-use clew_storage::Storage;
+use clew_storage::{Event, Storage};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{
         MetricType,
-        counter::Counter,
+        counter::{ConstCounter, Counter},
         family::Family,
         gauge::ConstGauge,
         histogram::{Histogram, exponential_buckets},
@@ -169,6 +169,11 @@ impl Collector for Gauges {
             ("memtable_bytes", "Their bytes, about", stored.memory_bytes as u64),
             ("blocks", "Blocks that can be read", stored.blocks as u64),
             ("damaged_blocks", "Blocks that cannot be read: answers are partial", stored.damaged_blocks as u64),
+            (
+                "unavailable_blocks",
+                "Blocks that the store does not give now: answers are partial",
+                stored.unavailable_blocks as u64,
+            ),
             ("block_spans", "Spans in blocks", stored.block_spans),
             ("block_bytes", "Bytes of blocks", stored.block_bytes),
             (
@@ -183,6 +188,30 @@ impl Collector for Gauges {
             let metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value as f64).encode(metric)?;
         }
+        let help = "PUTs of a WAL in the store that failed, and were made again";
+        let metric = encoder.encode_descriptor("clew_collector_wal_failed_puts", help, None, MetricType::Counter)?;
+        ConstCounter::new(stored.failed_puts).encode(metric)?;
+        for event in Event::ALL {
+            let (name, help) = named(event);
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for reason in event.reasons().iter().copied() {
+                let count = ConstCounter::new(self.storage.counts().get(event, reason));
+                count.encode(metric.encode_family(&ByReason { reason })?)?;
+            }
+        }
         Ok(())
+    }
+}
+
+fn named(event: Event) -> (&'static str, &'static str) {
+    match event {
+        Event::LeftOutRecord => {
+            ("clew_collector_wal_left_out_records", "Records of the WAL that the last start could not use, by reason")
+        }
+        Event::ExpiredBlock => ("clew_collector_expired_blocks", "Blocks deleted by retention, by reason"),
+        Event::ExpiredSpan => ("clew_collector_expired_spans", "Spans deleted by retention, by reason"),
+        Event::FlushFailure => ("clew_collector_flush_failures", "Attempts to write a block that failed, by reason"),
+        Event::MergeFailure => ("clew_collector_merge_failures", "Attempts to merge blocks that failed, by reason"),
+        Event::Damage => ("clew_collector_damage_found", "Reads of blocks that came upon damage, by file"),
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use clew_common::{config::Bytes, telemetry};
 use clew_query::exec::MAX_READ_BYTES;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Where the write-ahead log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -42,6 +43,9 @@ pub struct Options {
     /// Where blocks are kept: a folder, or `s3://bucket/prefix` (access as AWS_* environment variables say). Empty: `blocks`
     /// in the data folder. One that cannot be listed stops the start.
     pub store: String,
+    /// Collectors that shared the store and are gone for good, by their ids (`clew blocks --json` shows whose each block is): this
+    /// one merges and deletes their blocks from now on. Two heirs of one collector would store its spans twice.
+    pub heir_of: Vec<Uuid>,
     /// Where the write-ahead log is: `disk` (in the data folder) or `store` (beside the blocks, put before the ack: nothing is
     /// then kept in the data folder, and `store` has to be set).
     pub wal: WalPlace,
@@ -118,6 +122,7 @@ impl Default for Options {
             max_wal_bytes: Bytes(32 << 30),
             segment_bytes: Bytes(64 << 20),
             store: String::new(),
+            heir_of: Vec::new(),
             wal: WalPlace::Disk,
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             takeover_wait_s: 5,

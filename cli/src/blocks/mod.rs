@@ -49,6 +49,9 @@ struct Row {
 
 #[derive(Serialize)]
 struct Facts {
+    /// The collector that may merge and delete it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     level: u8,
     spans: u64,
     traces: u64,
@@ -114,6 +117,7 @@ impl Args {
 impl Facts {
     fn of(meta: &Meta, sizes: Sizes) -> Self {
         Self {
+            owner: meta.owner.map(|owner| owner.to_string()),
             level: meta.level,
             spans: meta.spans,
             traces: meta.traces,

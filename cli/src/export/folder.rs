@@ -95,6 +95,7 @@ impl Folder {
             replaces: Vec::new(),
             // Nothing tells what another collector has of them.
             may_duplicate: true,
+            owner: None,
         };
         let mut resources: Vec<Resource> = Vec::new();
         let mut known = std::collections::HashSet::new();

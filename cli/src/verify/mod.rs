@@ -1,17 +1,18 @@
 //! `clew verify`: reads everything that a collector has stored, and says what is damaged.
 
 use std::{
+    any::Any,
     io::{self, IsTerminal, Write},
-    path::Path,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use clew_common::world::World;
 use clew_storage::{
     store::Store,
-    verify::{self, Damage, Found, Wal},
+    verify::{self, Damage, Look, StoreWalError, Wal, WalError},
 };
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -28,7 +29,8 @@ Examples:
   clew verify --repair                     and set damaged blocks aside; the collector must be stopped
 
 Every record of the WAL and every page of every block is read; nothing is changed. Exit code 1
-tells that something is damaged. --repair moves damaged blocks from TENANT/blocks to
+tells that something is damaged, 2 that something could not be looked at: the store is away, or a
+block is of a newer version. --repair moves damaged blocks from TENANT/blocks to
 TENANT/quarantine and deletes nothing: answers are then no longer marked partial, and what
 those blocks held is not found. Beside a running collector, blocks that come or go meanwhile
 are no damage.")]
@@ -46,9 +48,13 @@ pub(crate) struct Args {
 #[derive(Default, Serialize)]
 struct Report {
     wal: Option<Wal>,
+    /// WALs that collectors keep beside the blocks.
+    store_wal: Option<Wal>,
     blocks: usize,
     spans: u64,
     damage: Vec<Damage>,
+    /// What could not be looked at, and why.
+    unseen: Vec<Damage>,
     /// Where damaged blocks are now.
     set_aside: Vec<String>,
     /// Folders of blocks without a meta: being written, or left by a crash.
@@ -60,11 +66,9 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let world = World::real();
         let store = self.place.open(&world)?;
-        let _lock = if self.repair { Some(self.lock(&world)?) } else { None };
+        let _lock = if self.repair { self.lock(&world, &store)? } else { None };
         let mut report = Report::default();
-        if let Some(wal) = self.place.wal() {
-            report.wal = Some(verify::read_wal(world.disk.clone(), &wal, |_| (), |damage| report.damage.push(damage))?);
-        }
+        report.wals(&self.place, &store, &world);
         self.blocks(&store, &mut report)?;
         let mut out = output::stdout();
         if self.json {
@@ -74,66 +78,85 @@ impl Args {
             report.write(&mut out)?;
         }
         out.flush()?;
-        Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(match (report.damage.is_empty(), report.unseen.is_empty()) {
+            (false, _) => ExitCode::FAILURE,
+            (true, false) => ExitCode::from(UNSEEN),
+            (true, true) => ExitCode::SUCCESS,
+        })
     }
 
-    /// The lock that a running collector holds.
-    fn lock(&self, world: &World) -> anyhow::Result<Box<dyn std::any::Any + Send + Sync>> {
-        let Some(wal) = self.place.wal() else {
+    /// The lock that a running collector holds. One whose WAL is in the store has none, but a heartbeat.
+    fn lock(&self, world: &World, store: &Arc<dyn Store>) -> anyhow::Result<Option<Box<dyn Any + Send + Sync>>> {
+        if let Some(wal) = self.place.wal() {
+            let hint = || format!("{} is locked: stop the collector first, --repair works on its own", wal.display());
+            return Ok(Some(world.disk.lock(&wal.join("lock")).with_context(hint)?));
+        }
+        let hint = "--repair works on its own: stop the collectors of the store first";
+        if verify::stand_still(store, world, WATCH).context(hint)? == 0 {
             bail!("--repair needs the folder of the collector that writes to the store: give it with --data DIR");
-        };
-        let hint =
-            |wal: &Path| format!("{} is locked: stop the collector first, --repair works on its own", wal.display());
-        world.disk.lock(&wal.join("lock")).with_context(|| hint(&wal))
+        }
+        Ok(None)
     }
 
     fn blocks(&self, store: &Arc<dyn Store>, report: &mut Report) -> anyhow::Result<()> {
-        let found = verify::folders(store)?;
+        let found = match verify::folders(store) {
+            Ok(found) => found,
+            Err(error) => {
+                report.unseen.push(Damage { place: "blocks".to_owned(), what: error.to_string() });
+                return Ok(());
+            }
+        };
         let shown = io::stderr().is_terminal();
         let bar = if shown { ProgressBar::new(found.len() as u64) } else { ProgressBar::hidden() };
         for found in &found {
             bar.inc(1);
-            let (damage, repairable) = match &found.block {
-                None => {
-                    report.unfinished += 1;
-                    continue;
+            match verify::look(&**store, found) {
+                Look::Whole { spans } => {
+                    report.blocks += 1;
+                    report.spans += spans;
                 }
-                Some(Err(error)) => {
-                    let what = format!("{}; answers of tenant {} are partial", error.why, found.tenant);
-                    (vec![Damage { place: error.path.clone(), what }], verify::is_damage(error))
+                Look::Damaged { damage, spans, is_movable } => {
+                    report.blocks += 1;
+                    report.spans += spans;
+                    report.damage.extend(damage);
+                    if self.repair && is_movable {
+                        report.set_aside.push(verify::set_aside(&**store, found)?);
+                    }
                 }
-                Some(Ok(block)) => {
-                    let damage = verify::check_block(&**store, found, block)?;
-                    report.spans += block.meta().spans;
-                    (damage, true)
-                }
-            };
-            // Merged blocks of a running collector may go while they are read.
-            if !damage.is_empty() && is_gone(&**store, found)? {
-                continue;
+                Look::Unseen(unseen) => report.unseen.push(unseen),
+                Look::Unfinished => report.unfinished += 1,
+                Look::Gone => {}
             }
-            report.blocks += 1;
-            if self.repair && repairable && !damage.is_empty() {
-                report.set_aside.push(verify::set_aside(&**store, found)?);
-            }
-            report.damage.extend(damage);
         }
         bar.finish_and_clear();
         Ok(())
     }
 }
 
-fn is_gone(store: &dyn Store, found: &Found) -> anyhow::Result<bool> {
-    match store.size(&format!("{}/{}", found.path, clew_storage::block::META)) {
-        Err(error) if error.is_not_found() => Ok(true),
-        size => Ok(size.map(|_| false)?),
-    }
-}
+/// Exit code when nothing is known to be damaged, and not everything could be looked at.
+const UNSEEN: u8 = 2;
+/// A collector that lives shows it every two seconds.
+const WATCH: Duration = Duration::from_secs(5);
 
 impl Report {
+    fn wals(&mut self, place: &Place, store: &Arc<dyn Store>, world: &World) {
+        if let Some(dir) = place.wal() {
+            let read = verify::read_wal(world.disk.clone(), &dir, |_| (), |damage| self.damage.push(damage));
+            let unseen = |error: WalError| Damage { place: dir.display().to_string(), what: error.to_string() };
+            self.wal = read.map_err(|error| self.unseen.push(unseen(error))).ok();
+        }
+        let read = verify::read_store_wals(store, world, |_, _| (), |damage| self.damage.push(damage));
+        let unseen = |error: StoreWalError| Damage { place: "wal".to_owned(), what: error.to_string() };
+        let read = read.map_err(|error| self.unseen.push(unseen(error))).ok();
+        self.store_wal = read.filter(|wal| wal.records > 0);
+    }
+
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for damage in &self.damage {
             writeln!(out, "damaged: {}: {}", damage.place, damage.what)?;
+        }
+        for unseen in &self.unseen {
+            writeln!(out, "not seen: {}: {}", unseen.place, unseen.what)?;
         }
         for place in &self.set_aside {
             writeln!(out, "set aside: {place}")?;
@@ -149,12 +172,17 @@ impl Report {
                 )?;
             }
         }
+        if let Some(wal) = &self.store_wal {
+            let (records, spans) = (output::thousands(wal.records), output::thousands(wal.spans));
+            writeln!(out, "WALs in the store: {records} records with {spans} spans")?;
+        }
         writeln!(out, "blocks: {} with {} spans", self.blocks, output::thousands(self.spans))?;
         if self.unfinished > 0 {
             writeln!(out, "        {} more are being written, or were left by a crash", self.unfinished)?;
         }
         match self.damage.len() {
-            0 => writeln!(out, "nothing is damaged"),
+            0 if self.unseen.is_empty() => writeln!(out, "nothing is damaged"),
+            0 => writeln!(out, "nothing that could be looked at is damaged; {} could not", self.unseen.len()),
             count => writeln!(out, "{count} damaged"),
         }
     }

@@ -115,6 +115,8 @@ fn open(folder: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> {
         cache_bytes: 64 << 20,
         sweep_delay: Duration::from_secs(600),
         retention: retention::Limits::default(),
+        sole: true,
+        heir_of: Vec::new(),
     };
     let world = World::real();
     let blocks: PathBuf = folder.join("blocks");

@@ -86,6 +86,7 @@ impl Run {
             wal: Vec::new(),
             replaces: Vec::new(),
             may_duplicate: false,
+            owner: None,
         };
         let path = spec.path();
         let store = self.store.clone();

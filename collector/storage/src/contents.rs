@@ -2,7 +2,7 @@
 //! from memory into a block, and from blocks into another one, in one step that no reader sees half of.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::{Range, RangeInclusive},
     sync::Arc,
 };
@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use crate::{
     block::{Block, BlockError},
+    catalogue,
     columns::Spans,
     memtable::{Generation, Table},
+    owner::Owner,
 };
 
 /// Blocks of a tenant, and those that cannot be read.
@@ -23,7 +25,16 @@ use crate::{
 pub struct Blocks {
     /// Those that can be read, in the order of their ids: oldest first.
     pub whole: Vec<Arc<Block>>,
-    /// Those that cannot: where, and why. Answers are partial while there are any.
+    /// Those that cannot, or not in full: where, and why. Answers are partial while there are any.
+    pub damaged: Vec<(String, Arc<BlockError>)>,
+}
+
+/// A tenant's blocks of other collectors.
+#[derive(Default)]
+pub struct Foreign {
+    /// Those that can be read.
+    pub whole: Vec<Arc<Block>>,
+    /// Those that cannot.
     pub damaged: Vec<(String, Arc<BlockError>)>,
 }
 
@@ -152,7 +163,9 @@ impl Contents {
         if generation.remove(tenant) {
             state.sealed.retain(|sealed| !Arc::ptr_eq(sealed, generation));
         }
-        Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).whole.push(block);
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.whole.push(block);
+        blocks.whole.sort_by_key(|block| block.meta().id);
     }
 
     /// A tenant's blocks with these ids are gone, and `by` is there in their place.
@@ -160,7 +173,65 @@ impl Contents {
         let mut state = self.state.write();
         let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
         blocks.whole.retain(|block| !gone.contains(&block.meta().id));
+        blocks.damaged.retain(|(path, _)| !catalogue::id_of(path).is_some_and(|id| gone.contains(&id)));
         blocks.whole.extend(by);
+        blocks.whole.sort_by_key(|block| block.meta().id);
+    }
+
+    /// A block that could not be read before can be read now. Gives those that are not to be found any more: the ones that it
+    /// replaces, or itself, if another one has replaced it.
+    pub fn opened(&self, tenant: &Tenant, block: Arc<Block>) -> Vec<Arc<Block>> {
+        let mut state = self.state.write();
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.damaged.retain(|(path, _)| path != block.path());
+        if blocks.whole.iter().any(|other| other.meta().replaces.contains(&block.meta().id)) {
+            return vec![block];
+        }
+        let replaced = |other: &mut Arc<Block>| block.meta().replaces.contains(&other.meta().id);
+        let gone = blocks.whole.extract_if(.., replaced).collect();
+        blocks.whole.push(block);
+        blocks.whole.sort_by_key(|block| block.meta().id);
+        gone
+    }
+
+    /// A block cannot be read, for this reason: in part, or not at all.
+    pub fn damaged(&self, tenant: &Tenant, path: &str, error: Arc<BlockError>) {
+        let mut state = self.state.write();
+        let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
+        blocks.damaged.retain(|(other, _)| other != path);
+        blocks.damaged.push((path.to_owned(), error));
+    }
+
+    /// A block that could not be read is no longer there.
+    pub fn gone(&self, tenant: &Tenant, path: &str) {
+        let mut state = self.state.write();
+        Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).damaged.retain(|(other, _)| other != path);
+    }
+
+    /// A tenant's blocks of other collectors than `owner` are these now.
+    pub fn set_foreign(&self, tenant: &Tenant, foreign: Foreign, owner: &Owner) {
+        let is_foreign = |path: &str| !catalogue::id_of(path).is_some_and(|id| owner.has_begun(id));
+        let mut state = self.state.write();
+        let blocks = state.blocks.entry(tenant.clone()).or_default();
+        let had = blocks.whole.iter().any(|block| !owner.owns(block.meta()))
+            || blocks.damaged.iter().any(|(path, _)| is_foreign(path));
+        if !had && foreign.whole.is_empty() && foreign.damaged.is_empty() {
+            return;
+        }
+        let blocks = Arc::make_mut(blocks);
+        blocks.whole.retain(|block| owner.owns(block.meta()));
+        let own: HashSet<&str> = blocks.whole.iter().map(|block| block.path()).collect();
+        let before = std::mem::take(&mut blocks.damaged);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|(path, _)| !is_foreign(path) || own.contains(path.as_str()));
+        for (path, error) in &foreign.damaged {
+            if gone.iter().all(|(known, _)| known != path) {
+                tracing::error!(path, %error, "a block of another collector cannot be read: answers are partial");
+            }
+        }
+        blocks.damaged = kept;
+        blocks.damaged.extend(foreign.damaged);
+        blocks.whole.extend(foreign.whole);
         blocks.whole.sort_by_key(|block| block.meta().id);
     }
 

@@ -67,7 +67,7 @@ impl Decoder {
     /// When it is not what it says.
     pub fn decode(&self, codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
         let raw = inflate(codec, payload, raw_bytes)?;
-        let Checked { spans: found, bad } = walk::check(&raw, |_| ())?;
+        let Checked { spans: found, bad } = walk::check_batch(&raw, |_| ())?;
         if let Some(first) = bad.first() {
             return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
         }

@@ -3,7 +3,8 @@
 //! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `flush` -> `block`, on a `store`.
 //! `decode` opens a batch and checks it, `columns` turns it into Arrow. `contents` is what can be found now, of which a
 //! `snapshot` is one instant; a `tail` follows it. `batches` remembers which batches of which agents are durable, `checkpoint` those whose WAL is
-//! gone. `catalogue` and `replay` put it all together again at start. The crate knows no gRPC.
+//! gone. `catalogue` and `replay` put it all together again at start. `owner` says whose a block is, `refresh` finds those of
+//! other collectors of the store. The crate knows no gRPC.
 
 mod batches;
 pub mod block;
@@ -18,10 +19,14 @@ mod identity;
 mod maintain;
 mod memtable;
 pub mod merge;
+mod owner;
+mod recent;
+mod refresh;
 mod replay;
 pub mod retention;
 pub mod schema;
 mod snapshot;
+mod stats;
 mod storage;
 pub mod store;
 mod sweep;
@@ -37,5 +42,6 @@ pub use compact::CompactError;
 pub use decode::{DecodeError, Decoded};
 pub use maintain::MaintainError;
 pub use snapshot::{Memory, Snapshot, SnapshotError};
-pub use storage::{AppendError, OpenError, Opened, Options, Stats, Storage};
+pub use stats::{Counts, Event, Stats};
+pub use storage::{AppendError, OpenError, Opened, Options, Storage};
 pub use tail::{Cursor, News, Tail, TailError};

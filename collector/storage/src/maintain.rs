@@ -1,15 +1,17 @@
-//! What goes on by itself: spans become blocks, small blocks become large ones, old ones go.
+//! What goes on by itself: spans become blocks, small blocks become large ones, old ones go, those of others come and go.
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use clew_common::{log::Work, shutdown::Drain};
 
-use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner};
+use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner, wal::Wal};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often to look for blocks that are too old, or are to be deleted.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often to look for what other collectors have in the store.
+const REFRESH: Duration = Duration::from_secs(10);
 /// The pause after something that may go better later.
 const RETRY: Duration = Duration::from_secs(2);
 /// Under load spans gather for so long, up to a quarter of the memory: larger blocks are merged less often.
@@ -28,11 +30,13 @@ pub enum MaintainError {
 
 impl MaintainError {
     /// Whether it may go better later.
-    fn is_retryable(&self) -> bool {
+    fn may_pass(&self, inner: &Inner) -> bool {
         match self {
-            Self::Flush(FlushError::Write(error)) => error.is_retryable(),
-            Self::Flush(FlushError::Read(error)) => error.is_retryable(),
-            Self::Checkpoint(error) => error.kind() == ErrorKind::StorageFull,
+            Self::Flush(error) => error.may_pass(&*inner.flusher.store),
+            Self::Checkpoint(error) => {
+                let is_remote = matches!(inner.wal, Wal::Objects(_)) && inner.flusher.store.is_remote();
+                is_remote || error.kind() == ErrorKind::StorageFull
+            }
         }
     }
 }
@@ -48,6 +52,7 @@ pub async fn run(inner: Arc<Inner>, drain: Drain) -> Result<(), MaintainError> {
         error = flush(&inner) => Err(error),
         () = compact(&inner, &drain) => Ok(()),
         () = expire(&inner) => Ok(()),
+        () = refresh(&inner) => Ok(()),
     }
 }
 
@@ -64,7 +69,7 @@ async fn flush(inner: &Arc<Inner>) -> MaintainError {
         let work = inner.clone();
         match inner.world.work.run(move || work.flush()).await {
             Ok(()) => {}
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.may_pass(inner) => {
                 tracing::warn!(%error, "spans stay in memory and in the WAL for now");
                 tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
             }
@@ -106,11 +111,22 @@ async fn expire(inner: &Arc<Inner>) {
     loop {
         let (work, now_ms) = (inner.clone(), inner.clock.lock().now_ms());
         let sweeping = inner.world.work.run(move || {
-            let gone = retention::expire(&work.contents, work.options.retention, now_ms);
+            let (limits, counts) = (work.options.retention, &work.counts);
+            let gone = retention::expire(&work.contents, &work.compactor.owner, limits, now_ms, counts);
             work.compactor.sweeper.later(gone);
             work.compactor.sweeper.sweep()
         });
         sweeping.await;
         tokio::time::sleep(SWEEP).await;
+    }
+}
+
+async fn refresh(inner: &Arc<Inner>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let work = inner.clone();
+        if let Err(error) = inner.world.work.run(move || work.refresher.refresh()).await {
+            tracing::warn!(%error, "cannot see what other collectors have in the store now");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Reads the WAL at start: what is in no block yet goes back into memory, and from there into blocks when that is full.
 
-use std::{collections::HashMap, sync::mpsc};
+use std::{collections::HashMap, sync::mpsc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
+    backoff::Backoff,
     ids::Tenant,
     log::Work,
     otlp::record::{Head, HeadError, SPANS},
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     decode::Decoded,
+    flush::FlushError,
     storage::{Inner, OpenError},
     wal::Entry,
 };
@@ -21,8 +23,13 @@ use crate::{
 /// Records that wait for a decoder, for each of them.
 const WAITING: usize = 4;
 
-/// What the blocks of a store hold of each log: of each tenant, since each has blocks of its own.
-pub type InBlocks = HashMap<(Tenant, Uuid), SeqRanges>;
+/// What the blocks of a store hold of the logs.
+pub struct InBlocks {
+    /// Of each tenant, since each has blocks of its own.
+    pub stored: HashMap<(Tenant, Uuid), SeqRanges>,
+    /// There are blocks that could not be asked.
+    pub in_doubt: bool,
+}
 
 /// A record that has to go into memory.
 struct Wanted {
@@ -35,11 +42,11 @@ struct Wanted {
 ///
 /// # Errors
 /// When the WAL cannot be read, or a record is of an unknown version; when memory is full and a block cannot be written.
-pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
+pub fn replay(inner: &Inner, blocks: &InBlocks, recently_ms: u64) -> Result<u64, OpenError> {
     if inner.world.work == Work::Inline {
         let mut spans = 0;
         let mut full = Ok(());
-        read(inner, stored, recently_ms, |wanted| {
+        read(inner, blocks, recently_ms, |wanted| {
             spans += publish(inner, wanted);
             full = std::mem::replace(&mut full, Ok(())).and_then(|()| make_room(inner));
         })?;
@@ -60,7 +67,7 @@ pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64,
             })
             .unzip();
         let mut next = 0;
-        let outcome = read(inner, stored, recently_ms, |wanted| {
+        let outcome = read(inner, blocks, recently_ms, |wanted| {
             next = (next + 1) % to_decoders.len();
             // A decoder that is gone has failed: joining it says how.
             let _ = to_decoders[next].send(wanted);
@@ -73,7 +80,7 @@ pub fn replay(inner: &Inner, stored: &InBlocks, recently_ms: u64) -> Result<u64,
     })
 }
 
-fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
+fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut(Wanted)) -> Result<(), OpenError> {
     let mut log = inner.wal.entries();
     loop {
         let entries = log.read()?;
@@ -87,7 +94,7 @@ fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 Ok(decoded) => decoded,
                 Err(error @ HeadError::Version(_)) => return Err(OpenError::Record { seq, error }),
                 Err(error) => {
-                    inner.left_out(seq, &error);
+                    inner.left_out(seq, "head", &error);
                     continue;
                 }
             };
@@ -95,10 +102,11 @@ fn read(inner: &Inner, stored: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 inner.batches.note(batch);
             }
             if head.accepted_ms >= recently_ms {
-                inner.recent.lock().extend(head.hashes.iter().map(|hash| (head.accepted_ms, *hash)));
+                inner.recent.extend(head.accepted_ms, &head.hashes);
             }
-            head.redelivery |= may_duplicate;
-            if !stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
+            // A block that cannot be read now may have it.
+            head.redelivery |= may_duplicate || blocks.in_doubt;
+            if !blocks.stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
                 want(Wanted { seq, head, spans: payload.slice(spans_at..) });
             }
         }
@@ -114,9 +122,27 @@ fn make_room(inner: &Inner) -> Result<(), OpenError> {
     let _one = inner.room.lock();
     if inner.contents.memory().0 >= inner.options.max_memory_bytes {
         inner.contents.seal();
-        while inner.flusher.flush_oldest()? {}
+        while flush_patiently(inner)? {}
     }
     Ok(())
+}
+
+/// Flushes the oldest sealed generation, however long the store is away: there is no other place for what the WAL holds, and
+/// ending the start would only begin it again.
+fn flush_patiently(inner: &Inner) -> Result<bool, FlushError> {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    loop {
+        match inner.flusher.flush_oldest() {
+            Err(error) if error.may_pass(&*inner.flusher.store) => {
+                tracing::warn!(%error, "the start waits for the store: memory is full of what the WAL holds");
+            }
+            done => return done,
+        }
+        let pause = backoff.next(&inner.world.random);
+        if inner.world.work == Work::Threads {
+            std::thread::sleep(pause);
+        }
+    }
 }
 
 fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {
@@ -126,7 +152,7 @@ fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {
             count.into()
         }
         Err(error) => {
-            inner.left_out(seq, &error);
+            inner.left_out(seq, "undecodable", &error);
             0
         }
     }

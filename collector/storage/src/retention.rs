@@ -4,20 +4,28 @@
 //! is not believed after a jump until it has gone on steadily for a day: until then nothing is too old, and what is flushed
 //! gets the time that it would be without the jump.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use clew_common::world::Clock;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::contents::{Blocks, Contents};
+use crate::{
+    block::Meta,
+    contents::{Blocks, Contents},
+    owner::Owner,
+    stats::{Counts, Event},
+};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Blocks older than this go; None to keep them.
     pub max_age: Option<Duration>,
-    /// The oldest go while a tenant's blocks have more bytes; None to keep them.
+    /// The oldest go while a tenant's blocks of this collector have more bytes; None to keep them.
     pub max_bytes: Option<u64>,
 }
 
@@ -80,14 +88,19 @@ impl SteadyClock {
     }
 }
 
-/// Takes blocks out of `contents` that the limits do not allow; gives their folders, to be deleted.
-pub fn expire(contents: &Contents, limits: Limits, now_ms: Option<u64>) -> Vec<String> {
+/// Takes blocks of `owner` out of `contents` that the limits do not allow; gives their folders, to be deleted.
+pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option<u64>, counts: &Counts) -> Vec<String> {
     let mut gone = Vec::new();
     for (tenant, blocks) in contents.blocks() {
-        let ids = expired(&blocks, limits, now_ms);
-        if ids.is_empty() {
+        let expired = expired(&blocks, owner, limits, now_ms);
+        if expired.is_empty() {
             continue;
         }
+        for (meta, reason) in &expired {
+            counts.add(Event::ExpiredBlock, reason, 1);
+            counts.add(Event::ExpiredSpan, reason, meta.spans);
+        }
+        let ids: Vec<Uuid> = expired.iter().map(|(meta, _)| meta.id).collect();
         tracing::info!(%tenant, blocks = ids.len(), "blocks are older or larger than what is kept");
         let folders = blocks.whole.iter().filter(|block| ids.contains(&block.meta().id));
         gone.extend(folders.map(|block| block.path().to_owned()));
@@ -96,18 +109,19 @@ pub fn expire(contents: &Contents, limits: Limits, now_ms: Option<u64>) -> Vec<S
     gone
 }
 
-fn expired(blocks: &Blocks, limits: Limits, now_ms: Option<u64>) -> Vec<Uuid> {
-    let mut ages: Vec<_> = blocks.whole.iter().map(|block| block.meta()).collect();
+fn expired(blocks: &Blocks, owner: &Owner, limits: Limits, now_ms: Option<u64>) -> Vec<(Arc<Meta>, &'static str)> {
+    let mut ages: Vec<_> = blocks.whole.iter().map(|block| block.meta()).filter(|meta| owner.owns(meta)).collect();
     ages.sort_by_key(|meta| (meta.created_ms, meta.id));
     let mut bytes: u64 = ages.iter().map(|meta| meta.bytes()).sum();
     let oldest_ms = match (now_ms, limits.max_age) {
         (Some(now_ms), Some(max_age)) => now_ms.saturating_sub(max_age.as_millis() as u64),
         _ => 0,
     };
-    let goes = |meta: &&&Arc<crate::block::Meta>| {
+    let goes = |meta: &Arc<Meta>| {
         let too_many = limits.max_bytes.is_some_and(|max_bytes| bytes > max_bytes);
         bytes -= meta.bytes();
-        too_many || meta.created_ms < oldest_ms
+        let reason = if meta.created_ms < oldest_ms { Some("age") } else { too_many.then_some("bytes") };
+        Some((meta.clone(), reason?))
     };
-    ages.iter().take_while(goes).map(|meta| meta.id).collect()
+    ages.into_iter().map_while(goes).collect()
 }

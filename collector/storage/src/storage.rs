@@ -1,6 +1,6 @@
 //! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
-use std::{collections::VecDeque, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -23,16 +23,20 @@ use crate::{
     block::Cache,
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
-    compact::{CompactError, Compactor},
+    compact::{CompactError, Compactor, Sizes},
     contents::Contents,
     decode::{DecodeError, Decoded, Decoder},
     flush::{FlushError, Flusher},
     identity::Identity,
     maintain::{self, MaintainError},
+    owner::Owner,
+    recent::Recent,
+    refresh::Refresher,
     replay::{self, InBlocks},
     retention,
     retention::SteadyClock,
     snapshot::Snapshot,
+    stats::{Counts, Event, Stats},
     store::{Store, StoreError},
     sweep::Sweeper,
     tail::{Cursor, Tail, TailError},
@@ -64,6 +68,10 @@ pub struct Options {
     pub sweep_delay: Duration,
     /// What is kept.
     pub retention: retention::Limits,
+    /// No other collector uses the store of blocks: all that is there is this one's. False: each changes its own blocks only.
+    pub sole: bool,
+    /// Collectors that are gone for good: their blocks are this one's now.
+    pub heir_of: Vec<Uuid>,
 }
 
 /// The store. Cheap to clone.
@@ -75,12 +83,13 @@ pub(crate) struct Inner {
     pub(crate) contents: Arc<Contents>,
     pub(crate) batches: Batches,
     pub(crate) decoder: Decoder,
-    /// Requests that were accepted over OTLP lately, oldest first: when (Unix time in milliseconds), and their hash.
-    pub(crate) recent: Mutex<VecDeque<(u64, u128)>>,
+    pub(crate) recent: Recent,
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
     pub(crate) flusher: Flusher,
+    pub(crate) refresher: Refresher,
+    pub(crate) counts: Arc<Counts>,
     /// Held while the replay makes room.
     pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
@@ -166,25 +175,6 @@ impl AppendError {
     }
 }
 
-/// What the store takes.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// Bytes of spans that are in no block yet, about.
-    pub memory_bytes: usize,
-    /// Their batches.
-    pub memory_batches: usize,
-    /// Blocks that can be read.
-    pub blocks: usize,
-    /// Blocks that cannot.
-    pub damaged_blocks: usize,
-    /// Spans in blocks.
-    pub block_spans: u64,
-    /// Bytes of blocks.
-    pub block_bytes: u64,
-    /// The WAL.
-    pub wal: Arc<log::Stats>,
-}
-
 impl Storage {
     /// Opens the store, or makes it, and replays its WAL. Blocking. Blocks are kept in `store`.
     ///
@@ -197,8 +187,10 @@ impl Storage {
         let batches = Batches::default();
         batches.import(agents);
 
-        let cache = Arc::new(Cache::new(options.cache_bytes));
-        let Catalogue { blocks, leftovers } = catalogue::open(&store, &cache)?;
+        let counts = Arc::new(Counts::default());
+        let cache = Arc::new(Cache::counting(options.cache_bytes, counts.clone()));
+        let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
+        let Catalogue { blocks, leftovers, in_doubt } = catalogue::open(&store, &cache, &owner, &world)?;
         let stored = in_blocks(&blocks);
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
@@ -211,16 +203,25 @@ impl Storage {
             cache: cache.clone(),
             sweeper,
             world: world.clone(),
+            owner: owner.clone(),
+            sizes: Sizes::default(),
+            unsettled: Arc::default(),
+            left_out: Arc::default(),
+            counts: counts.clone(),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
         let clock = Arc::new(Mutex::new(SteadyClock::start(world.clock, newest)));
+        let refresher =
+            Refresher::new(contents.clone(), store.clone(), cache.clone(), owner.clone(), compactor.sweeper.clone());
         let flusher = Flusher {
             contents: contents.clone(),
             store,
             cache,
             wal: wal.clone(),
             world: world.clone(),
+            owner,
+            counts: counts.clone(),
             clock: clock.clone(),
         };
         let inner = Arc::new(Inner {
@@ -228,22 +229,21 @@ impl Storage {
             contents,
             batches,
             decoder: Decoder::default(),
-            recent: Mutex::new(requests.collect()),
+            recent: Recent::new(requests),
             world,
             options,
             compactor,
             flusher,
+            refresher,
+            counts,
             room: Mutex::default(),
             clock,
             checkpoint,
             grown: Notify::new(),
         });
-        let spans = replay::replay(&inner, &stored, recently_ms)?;
+        let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
-        let mut known: Vec<_> = inner.recent.lock().drain(..).collect();
-        known.sort_unstable();
-        known.dedup();
-        inner.recent.lock().extend(&known);
+        let known = inner.recent.settle();
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
     }
 
@@ -276,7 +276,7 @@ impl Storage {
                 if let Some(batch) = head.batch {
                     inner.batches.note(batch);
                 }
-                inner.remember(head.accepted_ms, &head.hashes);
+                inner.recent.add(head.accepted_ms, &head.hashes);
             });
             if inner.contents.active().bytes() >= inner.options.flush_bytes {
                 inner.grown.notify_one();
@@ -315,6 +315,14 @@ impl Storage {
     /// Deletes the files of blocks that were merged or have expired long enough ago; gives how many blocks. Blocking.
     pub fn sweep(&self) -> usize {
         self.0.compactor.sweeper.sweep()
+    }
+
+    /// Looks what other collectors have in the store now. Blocking.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        self.0.refresher.refresh()
     }
 
     /// Asks for the right to store an agent's batch.
@@ -363,23 +371,12 @@ impl Storage {
 
     /// What the store takes.
     pub fn stats(&self) -> Stats {
-        let (memory_bytes, memory_batches) = self.0.contents.memory();
-        let mut stats = Stats {
-            memory_bytes,
-            memory_batches,
-            blocks: 0,
-            damaged_blocks: 0,
-            block_spans: 0,
-            block_bytes: 0,
-            wal: self.0.wal.stats(),
-        };
-        for (_, blocks) in self.0.contents.blocks() {
-            stats.blocks += blocks.whole.len();
-            stats.damaged_blocks += blocks.damaged.len();
-            stats.block_spans += blocks.whole.iter().map(|block| block.meta().spans).sum::<u64>();
-            stats.block_bytes += blocks.whole.iter().map(|block| block.meta().bytes()).sum::<u64>();
-        }
-        stats
+        Stats::of(&self.0.contents, &self.0.wal)
+    }
+
+    /// What happened seldom, by reason.
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// The WAL's writer, for those who wait for its failure or its end.
@@ -401,24 +398,15 @@ impl Inner {
         // In this order: what is committed later is not freed, what is freed is in the checkpoint.
         let committed = self.wal.committed();
         let first_needed = self.contents.first_needed(committed);
-        let checkpoint =
-            Checkpoint { agents: self.batches.export(), requests: self.recent.lock().iter().copied().collect() };
+        let checkpoint = Checkpoint { agents: self.batches.export(), requests: self.recent.all() };
         self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
         self.wal.free_before(first_needed);
         Ok(())
     }
 
-    fn remember(&self, accepted_ms: u64, hashes: &[u128]) {
-        let mut recent = self.recent.lock();
-        recent.extend(hashes.iter().map(|hash| (accepted_ms, *hash)));
-        let until_ms = accepted_ms.saturating_sub(RETRY_WINDOW.as_millis() as u64);
-        while recent.front().is_some_and(|(accepted_ms, _)| *accepted_ms < until_ms) {
-            recent.pop_front();
-        }
-    }
-
     /// Takes note that a record of the WAL cannot be used.
-    pub(crate) fn left_out(&self, seq: u64, error: &dyn std::error::Error) {
+    pub(crate) fn left_out(&self, seq: u64, reason: &'static str, error: &dyn std::error::Error) {
+        self.counts.add(Event::LeftOutRecord, reason, 1);
         tracing::error!(seq, %error, "a WAL record was left out");
     }
 }
@@ -451,8 +439,8 @@ fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<
     Ok((Wal::on_disk(log, identity.collector_id, notes), identity))
 }
 
-fn in_blocks(blocks: &std::collections::HashMap<Tenant, crate::contents::Blocks>) -> InBlocks {
-    let mut stored = InBlocks::default();
+fn in_blocks(blocks: &HashMap<Tenant, crate::contents::Blocks>) -> HashMap<(Tenant, Uuid), SeqRanges> {
+    let mut stored: HashMap<_, SeqRanges> = HashMap::new();
     for (tenant, blocks) in blocks {
         for wal in blocks.whole.iter().flat_map(|block| &block.meta().wal) {
             let ranges = stored.entry((tenant.clone(), wal.collector)).or_default();

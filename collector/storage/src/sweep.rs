@@ -53,8 +53,11 @@ impl Sweeper {
         deleted
     }
 
-    /// The meta goes first: whatever a crash leaves is then no block.
-    fn delete(&self, folder: &str) -> Result<(), StoreError> {
+    /// Deletes a folder at once. The meta goes first: whatever a crash leaves is then no block.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn delete(&self, folder: &str) -> Result<(), StoreError> {
         self.store.delete(&format!("{folder}/{META}"))?;
         for file in self.store.list(folder)? {
             self.store.delete(&file.path)?;

@@ -28,6 +28,8 @@ pub struct Spec {
     pub replaces: Vec<Uuid>,
     /// Whether another collector may have stored some of the spans too.
     pub may_duplicate: bool,
+    /// The collector that may merge and delete it. None: whoever opens it.
+    pub owner: Option<Uuid>,
 }
 
 impl Spec {
@@ -77,6 +79,10 @@ pub struct Meta {
     pub replaces: Vec<Uuid>,
     /// Whether another collector may have stored some of the spans too.
     pub may_duplicate: bool,
+    /// The collector that may merge and delete it; the others read it. Metas of former versions have none: whoever opens the
+    /// block may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uuid>,
     /// Where its spans came from.
     pub wal: Vec<WalRange>,
     /// The other files of the block, by name.
@@ -160,6 +166,7 @@ impl Meta {
             end_max: 0,
             replaces: spec.replaces.clone(),
             may_duplicate: spec.may_duplicate,
+            owner: spec.owner,
             wal: spec.wal.clone(),
             files: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -179,6 +186,7 @@ impl Meta {
             wal: self.wal.clone(),
             replaces: self.replaces.clone(),
             may_duplicate: self.may_duplicate,
+            owner: self.owner,
         }
     }
 
@@ -258,6 +266,7 @@ mod tests {
             wal: vec![WalRange { collector: Uuid::from_bytes([1; 16]), ranges: vec![(3, 9)] }],
             replaces: vec![Uuid::from_bytes([2; 16])],
             may_duplicate: false,
+            owner: Some(Uuid::from_bytes([3; 16])),
         }
     }
 

@@ -9,7 +9,7 @@ use arrow_array::{
 use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 use clew_common::otlp::{
-    walk::Malformed,
+    walk::{Malformed, scope_bytes_of_batch},
     wire::{BYTES, Reader, bytes, key, key_of, skip},
 };
 use hashbrown::HashMap;
@@ -75,8 +75,6 @@ const SCHEMA_URL: u32 = key_of(3, BYTES);
 
 /// So that every offset fits.
 const MAX_SIZE: usize = i32::MAX as usize;
-/// What the scopes' attributes may take, repeated for each span, when that is more than 16 times the request.
-const SCOPE_FIELDS_SIZE: usize = 64 << 20;
 
 impl Builder {
     /// Without any spans.
@@ -90,7 +88,7 @@ impl Builder {
     /// # Errors
     /// When the framing is broken, an id has the wrong size, or a schema URL or an attribute's key is not UTF-8: not after
     /// the check. When the requests since the last `finish` together have 2 GiB; when the attributes of scopes, which each
-    /// span repeats, come to more than 16 times the request and 64 MiB. After an error all spans added are gone.
+    /// span repeats, come to more than [`scope_bytes_of_batch`]: not after the check. After an error all spans added are gone.
     pub fn add(&mut self, request: &[u8]) -> Result<(), Malformed> {
         let added = self.request(request);
         if added.is_err() {
@@ -187,7 +185,7 @@ impl Builder {
                     let broken = Malformed { at, what: "a Span is cut short, or an id of it has the wrong size" };
                     self.rows.push(span, &mut self.attributes).ok_or(broken)?;
                     self.scope_fields_size = self.scope_fields_size.saturating_add(fields_size);
-                    if self.scope_fields_size > SCOPE_FIELDS_SIZE.max(self.size.saturating_mul(16)).min(MAX_SIZE) {
+                    if self.scope_fields_size as u64 > scope_bytes_of_batch(self.size as u64).min(MAX_SIZE as u64) {
                         return Err(Malformed {
                             at,
                             what: "the attributes of its scopes, repeated for each span, are too large",

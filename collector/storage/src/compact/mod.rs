@@ -6,24 +6,43 @@
 
 mod pick;
 mod streams;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use clew_common::{ids::Tenant, world::World};
+use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::{
-    block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
+    block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
+    catalogue,
     compact::{
         pick::{Candidate, Job},
         streams::Streams,
     },
     contents::{Blocks, Contents},
+    owner::Owner,
+    stats::{Counts, Event},
     store::Store,
     sweep::Sweeper,
 };
 
-/// Rows of all inputs together that are in memory at a time, about.
-const WINDOW_ROWS: usize = 160_000;
+/// How much is read and written at a time.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    /// Rows of all inputs together that are in memory at a time, about.
+    pub window_rows: usize,
+    /// Of the merged blocks.
+    pub layout: Layout,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { window_rows: 160_000, layout: Layout::default() }
+    }
+}
 
 /// Merges blocks.
 #[derive(Clone)]
@@ -38,6 +57,26 @@ pub struct Compactor {
     pub sweeper: Sweeper,
     /// Time and chance.
     pub world: World,
+    /// Whose blocks are merged.
+    pub owner: Owner,
+    /// How much is in memory.
+    pub sizes: Sizes,
+    /// The merge that failed last: its block may be there all the same.
+    pub unsettled: Arc<Mutex<Option<Attempt>>>,
+    /// Blocks that a merge would fail with, for another reason than that they are damaged.
+    pub left_out: Arc<Mutex<HashSet<Uuid>>>,
+    /// For failures.
+    pub counts: Arc<Counts>,
+}
+
+/// A merge with an unknown outcome.
+#[derive(Clone)]
+pub struct Attempt {
+    tenant: Tenant,
+    job: Job,
+    /// Of the block that it makes.
+    id: Uuid,
+    path: String,
 }
 
 /// Why blocks could not be merged. They stay as they are.
@@ -49,9 +88,40 @@ pub enum CompactError {
     /// The output cannot be written.
     #[error("cannot write the merged block: {0}")]
     Write(#[from] WriteError),
+    /// The inputs did not give all that their metas say.
+    #[error("the blocks have {read} spans to merge, and should have {said}")]
+    Incomplete {
+        /// Spans that they gave.
+        read: u64,
+        /// Spans that they should have.
+        said: u64,
+    },
     /// The process stops.
     #[error("the process stops")]
     Stopped,
+}
+
+impl CompactError {
+    /// The reason in metrics; None when it is no failure.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) if !error.is_unavailable() => Some("damaged"),
+            Self::Write(error) if !error.is_of_store() => Some("spans"),
+            Self::Read(_) | Self::Write(_) => Some("store"),
+            Self::Incomplete { .. } => Some("spans"),
+            Self::Stopped => None,
+        }
+    }
+
+    /// Whether the same merge would fail in the same way.
+    fn will_last(&self) -> bool {
+        match self {
+            Self::Read(error) => !error.is_unavailable(),
+            Self::Write(error) => !error.is_of_store(),
+            Self::Incomplete { .. } => true,
+            Self::Stopped => false,
+        }
+    }
 }
 
 impl Compactor {
@@ -60,13 +130,72 @@ impl Compactor {
     /// # Errors
     /// When a block cannot be read or written, and when `pause` says so.
     pub fn step(&self, mut pause: impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
+        if self.settle(&mut pause)? {
+            return Ok(true);
+        }
+        if self.unsettled.lock().is_some() {
+            return Ok(false);
+        }
         let today = self.world.clock.unix_ms() / DAY_MS;
         for (tenant, blocks) in self.contents.blocks() {
-            if let Some(job) = pick::pick(&candidates(&blocks), today) {
-                self.merge(&tenant, &blocks, &job, &mut pause)?;
+            if is_in_doubt(&blocks) {
+                continue;
+            }
+            if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
+                self.try_merge(&tenant, &blocks, &job, None, &mut pause)?;
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Merges, or leaves out from now on what would only fail again: the other blocks must not wait for it.
+    fn try_merge(
+        &self,
+        tenant: &Tenant,
+        blocks: &Blocks,
+        job: &Job,
+        again: Option<Uuid>,
+        pause: &mut impl FnMut() -> Result<(), CompactError>,
+    ) -> Result<(), CompactError> {
+        let merged = self.merge(tenant, blocks, job, again, pause);
+        if let Some(reason) = merged.as_ref().err().and_then(CompactError::reason) {
+            self.counts.add(Event::MergeFailure, reason, 1);
+        }
+        let error = match merged {
+            Err(error) if error.will_last() => error,
+            merged => return merged,
+        };
+        let damaged = |error: &BlockError| blocks.whole.iter().find(|block| error.path.starts_with(block.path()));
+        let block = if let CompactError::Read(error) = &error { damaged(error) } else { None };
+        match (block, error) {
+            (Some(block), CompactError::Read(error)) => {
+                tracing::error!(%tenant, %error, "a block cannot be merged: answers are partial; `clew verify --repair` sets it aside");
+                self.contents.damaged(tenant, block.path(), Arc::new(error));
+            }
+            (_, error) => {
+                tracing::error!(%tenant, %error, "these blocks will not be merged: {:?}", job.inputs);
+                self.left_out.lock().extend(&job.inputs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges what could not be merged, once more and under the same id; says whether there was any. When the inputs are no
+    /// longer what they were, whatever there is of the block goes: another merge may take some of them.
+    fn settle(&self, pause: &mut impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
+        let Some(attempt) = self.unsettled.lock().clone() else { return Ok(false) };
+        let blocks = self.contents.instant(&attempt.tenant).blocks;
+        if is_in_doubt(&blocks) {
+            return Ok(false);
+        }
+        let there = self.candidates(&blocks);
+        if attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input)) {
+            self.try_merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
+            return Ok(true);
+        }
+        self.sweeper.delete(&attempt.path).map_err(WriteError::from)?;
+        *self.unsettled.lock() = None;
         Ok(false)
     }
 
@@ -75,14 +204,14 @@ impl Compactor {
         tenant: &Tenant,
         blocks: &Blocks,
         job: &Job,
+        again: Option<Uuid>,
         pause: &mut impl FnMut() -> Result<(), CompactError>,
     ) -> Result<(), CompactError> {
         let started = std::time::Instant::now();
         let inputs: Vec<_> = blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id)).collect();
-        let rows = WINDOW_ROWS / inputs.len().max(1);
         let metas = || inputs.iter().map(|block| &**block.meta());
         let spec = Spec {
-            id: self.world.random.uuid(self.world.clock),
+            id: again.unwrap_or_else(|| self.owner.block_id(&self.world)),
             tenant: tenant.clone(),
             level: job.level,
             // The age of the data, not of the file.
@@ -91,43 +220,84 @@ impl Compactor {
             // Also those that were replaced before: their files may outlive the blocks that say so.
             replaces: metas().flat_map(|meta| meta.replaces.iter().copied().chain([meta.id])).collect(),
             may_duplicate: metas().any(|meta| meta.may_duplicate),
+            owner: Some(self.owner.id()),
         };
         let path = spec.path();
+        let attempt = Attempt { tenant: tenant.clone(), job: job.clone(), id: spec.id, path: path.clone() };
+        *self.unsettled.lock() = Some(attempt);
+        let former = again.map(|_| catalogue::attempted(&self.store, &self.cache, &path)).transpose()?.flatten();
+        let block = match former {
+            Some(block) => block,
+            None => self.write(&spec, &inputs, pause)?,
+        };
+        let (took_ms, spans) = (started.elapsed().as_millis() as u64, block.meta().spans);
+        tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans, took_ms, "merged blocks");
+        self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
+        self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
+        *self.unsettled.lock() = None;
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        spec: &Spec,
+        inputs: &[&Arc<Block>],
+        pause: &mut impl FnMut() -> Result<(), CompactError>,
+    ) -> Result<Block, CompactError> {
+        let metas = || inputs.iter().map(|block| &**block.meta());
+        let rows = self.sizes.window_rows / inputs.len().max(1);
         let mut resources = std::collections::HashMap::new();
-        for block in &inputs {
+        for block in inputs {
             resources.extend(block.resources()?.iter().map(|(id, resource)| (*id, resource.clone())));
         }
         let mut write = |layout| {
-            let mut writer = BlockWriter::create(self.store.clone(), &spec, metas(), layout)?;
-            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)))?;
+            let mut writer = BlockWriter::create(self.store.clone(), spec, metas(), layout)?;
+            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)));
             while let Some(window) = streams.next()? {
                 writer.write(&window)?;
                 pause()?;
             }
-            Ok(writer.finish(resources.values())?)
+            let read = writer.taken();
+            let said: u64 = metas().map(|meta| meta.spans).sum();
+            if read != said {
+                return Err(CompactError::Incomplete { read, said });
+            }
+            writer.finish(resources.values())?;
+            Ok(())
         };
-        let mut layout = Layout::default();
-        let meta = loop {
+        let mut layout = self.sizes.layout;
+        loop {
             match (write(layout), layout.with_fewer_shapes()) {
                 (Err(CompactError::Write(WriteError::TooManyShapes)), Some(fewer)) => layout = fewer,
-                (written, _) => break written?,
+                (written, _) => {
+                    written?;
+                    return Ok(Block::open(self.store.clone(), &spec.path(), self.cache.clone())?);
+                }
             }
+        }
+    }
+
+    fn candidates(&self, blocks: &Blocks) -> Vec<Candidate> {
+        let left_out = self.left_out.lock();
+        let fit = |block: &&Arc<Block>| {
+            self.owner.owns(block.meta())
+                && !left_out.contains(&block.meta().id)
+                && blocks.damaged.iter().all(|(path, _)| path != block.path())
         };
-        let block = Block::open(self.store.clone(), &path, self.cache.clone())?;
-        let took_ms = started.elapsed().as_millis() as u64;
-        tracing::info!(%tenant, path, level = job.level, inputs = inputs.len(), spans = meta.spans, took_ms, "merged blocks");
-        self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
-        self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
-        Ok(())
+        let metas = blocks.whole.iter().filter(fit).map(|block| block.meta());
+        let of = |meta: &Arc<Meta>| Candidate {
+            id: meta.id,
+            day: meta.created_ms / DAY_MS,
+            level: meta.level,
+            spans: meta.spans,
+        };
+        metas.map(of).collect()
     }
 }
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-fn candidates(blocks: &Blocks) -> Vec<Candidate> {
-    let of = |block: &Arc<Block>| {
-        let meta = block.meta();
-        Candidate { id: meta.id, day: meta.created_ms / DAY_MS, level: meta.level, spans: meta.spans }
-    };
-    blocks.whole.iter().map(of).collect()
+/// A block that cannot be read now may be the merge of others that would be merged again.
+fn is_in_doubt(blocks: &Blocks) -> bool {
+    blocks.damaged.iter().any(|(_, error)| error.is_unavailable())
 }
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;

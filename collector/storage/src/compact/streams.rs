@@ -1,13 +1,20 @@
-//! Several sorted blocks as one stream of windows: whole traces, in order, in bounded memory.
+//! Several sorted blocks as one stream of windows, in order and in bounded memory.
 
 use std::collections::VecDeque;
 
-use arrow_array::{RecordBatch, cast::AsArray};
+use arrow_array::{RecordBatch, cast::AsArray, types::TimestampNanosecondType};
 
 use crate::{block::BlockError, schema::core};
 
 /// The batches of a block, in order.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, BlockError>> + Send>;
+
+/// What rows are sorted by: trace, start, span.
+type Key = ([u8; 16], i64, [u8; 8]);
+
+/// So many batches of one input are read for a window that cannot be cut between them. Past it their trace is given out as far
+/// as it has been read.
+const MAX_ALIKE: usize = 8;
 
 /// Sorted inputs, of each the rows that have been read and not given out.
 pub struct Streams {
@@ -22,40 +29,46 @@ struct Input {
 }
 
 impl Streams {
-    /// Reads the first batch of each.
-    ///
-    /// # Errors
-    /// When a block cannot be read.
-    pub fn open(blocks: impl IntoIterator<Item = Batches>) -> Result<Self, BlockError> {
-        let open = |batches| {
-            let mut input = Input { batches, rows: VecDeque::new(), ended: false };
-            input.read().map(|()| input)
-        };
-        Ok(Self { inputs: blocks.into_iter().map(open).collect::<Result<_, _>>()? })
+    /// Opens them all.
+    pub fn open(blocks: impl IntoIterator<Item = Batches>) -> Self {
+        let open = |batches| Input { batches, rows: VecDeque::new(), ended: false };
+        Self { inputs: blocks.into_iter().map(open).collect() }
     }
 
-    /// The next window: the rows of all inputs up to a trace of which all inputs have been read. None at the end. A trace
-    /// that is larger than two batches comes in several windows.
+    /// The next window: the rows of all inputs before one up to which all inputs have been read. None at the end. Each window
+    /// is after the one before it; rows that are equal in trace, start and span are in the same one. A trace may go on in the
+    /// next.
+    ///
+    /// Two things are left to be as they come, because nothing but memory would bound them: more than [`MAX_ALIKE`] batches of
+    /// one input that are equal in all three, and traces whose spans an input has in no order, as merges of former versions
+    /// wrote large ones. Windows are then in the order of traces.
     ///
     /// # Errors
     /// When a block cannot be read.
     pub fn next(&mut self) -> Result<Option<Vec<RecordBatch>>, BlockError> {
         loop {
-            // The last trace that was read of an input may go on in what is to be read of it.
+            // An input of which nothing is in memory does not say how far it has been read: any of its rows may be next.
+            for input in self.inputs.iter_mut().filter(|input| input.rows.is_empty() && !input.ended) {
+                input.read()?;
+            }
             let open = self.inputs.iter().enumerate().filter(|(_, input)| !input.ended);
-            let nearest = open.filter_map(|(at, input)| Some((input.last()?, at))).min();
-            let Some((last, at)) = nearest else {
+            let Some((end, at)) = open.filter_map(|(at, input)| Some((input.last()?, at))).min() else {
                 let rest: Vec<_> = self.inputs.iter_mut().flat_map(|input| input.rows.drain(..)).collect();
                 return Ok((!rest.is_empty()).then_some(rest));
             };
-            let input = &mut self.inputs[at];
-            let huge = input.rows.len() > 1 && input.rows.iter().all(|rows| first(rows) == Some(last));
-            let window: Vec<_> = self.inputs.iter_mut().flat_map(|input| input.take(&last, huge)).collect();
+            let mut window = self.take(|key| *key < end);
+            if window.is_empty() && self.inputs[at].rows.len() > MAX_ALIKE {
+                window = self.take(|key| key.0 <= end.0);
+            }
             self.inputs[at].read()?;
             if !window.is_empty() {
                 return Ok(Some(window));
             }
         }
+    }
+
+    fn take(&mut self, goes: impl Fn(&Key) -> bool) -> Vec<RecordBatch> {
+        self.inputs.iter_mut().flat_map(|input| input.take(&goes)).collect()
     }
 }
 
@@ -67,20 +80,26 @@ impl Input {
         Ok(())
     }
 
-    fn last(&self) -> Option<[u8; 16]> {
-        ids(self.rows.back()?).last().copied()
+    fn last(&self) -> Option<Key> {
+        let rows = self.rows.back()?;
+        Some(Keys::of(rows).at(rows.num_rows() - 1))
     }
 
-    /// Takes the rows of the traces before `end`, and those of it too if `with_end`.
-    fn take(&mut self, end: &[u8; 16], with_end: bool) -> Vec<RecordBatch> {
+    /// Takes the rows that go: all before the first one that does not.
+    fn take(&mut self, goes: &impl Fn(&Key) -> bool) -> Vec<RecordBatch> {
         let mut taken = Vec::new();
         while let Some(rows) = self.rows.pop_front() {
-            let count = ids(&rows).partition_point(|id| id < end || with_end && id == end);
-            if count > 0 {
-                taken.push(rows.slice(0, count));
+            let (keys, count) = (Keys::of(&rows), rows.num_rows());
+            let (mut first, mut end) = (0, count);
+            while first < end {
+                let middle = first + (end - first) / 2;
+                if goes(&keys.at(middle)) { first = middle + 1 } else { end = middle }
             }
-            if count < rows.num_rows() {
-                self.rows.push_front(rows.slice(count, rows.num_rows() - count));
+            if first > 0 {
+                taken.push(rows.slice(0, first));
+            }
+            if first < count {
+                self.rows.push_front(rows.slice(first, count - first));
                 break;
             }
         }
@@ -88,10 +107,32 @@ impl Input {
     }
 }
 
-fn ids(rows: &RecordBatch) -> &[[u8; 16]] {
-    rows.column(core::TRACE_ID).as_fixed_size_binary_opt().map_or(&[], |ids| ids.value_data().as_chunks().0)
+struct Keys<'a> {
+    traces: &'a [[u8; 16]],
+    starts: &'a [i64],
+    spans: &'a [[u8; 8]],
 }
 
-fn first(rows: &RecordBatch) -> Option<[u8; 16]> {
-    ids(rows).first().copied()
+impl<'a> Keys<'a> {
+    fn of(rows: &'a RecordBatch) -> Self {
+        let starts = rows.column(core::START_TIME).as_primitive_opt::<TimestampNanosecondType>();
+        Self {
+            traces: ids(rows, core::TRACE_ID),
+            starts: starts.map_or(&[], |starts| &starts.values()[..]),
+            spans: ids(rows, core::SPAN_ID),
+        }
+    }
+
+    /// Zeros where a column is not what it should be: the writer refuses it.
+    fn at(&self, row: usize) -> Key {
+        (
+            self.traces.get(row).copied().unwrap_or_default(),
+            self.starts.get(row).copied().unwrap_or_default(),
+            self.spans.get(row).copied().unwrap_or_default(),
+        )
+    }
+}
+
+fn ids<const N: usize>(rows: &RecordBatch, at: usize) -> &[[u8; N]] {
+    rows.column(at).as_fixed_size_binary_opt().map_or(&[], |ids| ids.value_data().as_chunks().0)
 }

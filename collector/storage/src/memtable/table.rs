@@ -1,10 +1,11 @@
 //! One tenant's batches of a generation.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::OnceLock};
 
 use arrow_array::{FixedSizeBinaryArray, RecordBatch, cast::AsArray};
 use clew_common::{ids::TraceId, ranges::SeqRanges};
 use parking_lot::RwLock;
+use uuid::Uuid;
 
 use crate::{
     columns::{Resource, Spans},
@@ -45,6 +46,8 @@ impl Batch {
 #[derive(Default)]
 pub struct Table {
     inner: RwLock<Inner>,
+    /// The block that they become, once its writing has begun: its id, and when it was begun.
+    block: OnceLock<(Uuid, u64)>,
 }
 
 #[derive(Default)]
@@ -121,6 +124,13 @@ impl Table {
         inner.batches.push(batch);
         inner.bytes += grown;
         grown
+    }
+
+    /// The block that the batches become: its id and its time, which are the same in every attempt to write it. The second value
+    /// tells whether there was one before.
+    pub fn block(&self, begin: impl FnOnce() -> (Uuid, u64)) -> ((Uuid, u64), bool) {
+        let before = self.block.get().copied();
+        (*self.block.get_or_init(begin), before.is_some())
     }
 
     /// How many batches there are now: a reader that looks no further sees one consistent instant.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use clew_common::log::{Disk, DiskFile, read_full};
+use clew_common::{
+    ids::Tenant,
+    log::{Disk, DiskFile, read_full},
+};
 
 use super::{Listed, Sink, Source, Store, StoreError};
 
@@ -51,10 +54,18 @@ impl Folder {
             }
             match self.disk.open(&dir.join(&name)).and_then(|file| file.len()) {
                 Err(error) if gone(&error) => {}
+                // The store has no files here.
+                Err(_) if prefix.is_empty() => {}
+                // It is there: reading it will say more.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    files.push(Listed { path: path_of(&name), bytes: 0 });
+                }
                 bytes => files.push(Listed { path: path_of(&name), bytes: bytes? }),
             }
         }
-        folders.iter().try_for_each(|name| self.list_into(&dir.join(name), &path_of(name), files))
+        // Such as `lost+found`, which nobody may read.
+        let is_ours = |name: &&String| !prefix.is_empty() || Tenant::new(name).is_ok();
+        folders.iter().filter(is_ours).try_for_each(|name| self.list_into(&dir.join(name), &path_of(name), files))
     }
 }
 
@@ -218,5 +229,32 @@ impl Drop for FolderSink {
         {
             tracing::warn!(path = self.path, %error, "cannot remove a file that was not finished");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clew_common::log::{RealDisk, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn folders_that_are_not_the_stores_are_not_looked_into() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        let folder = Folder::new(disk.clone(), Path::new("/blocks"));
+        folder.put("a/blocks/day/id/meta.json", Bytes::from_static(b"x")).unwrap();
+        folder.put("lost+found/x", Bytes::from_static(b"x")).unwrap();
+        let paths: Vec<_> = folder.list("").unwrap().into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["a/blocks/day/id/meta.json"]);
+    }
+
+    #[test]
+    fn a_name_at_the_root_that_cannot_be_opened_is_passed_over() {
+        let root = std::env::temp_dir().join(format!("clew-folder-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+        let listed = Folder::new(Arc::new(RealDisk), &root).list("");
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(listed.unwrap(), []);
     }
 }

@@ -50,6 +50,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn delete(&self, path: &str) -> Result<(), StoreError>;
+    /// Whether it is another machine's: whatever it answers now, it may take a file later. What a disk refuses, it refuses for
+    /// good.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// A file that is being written. Dropped before `finish`, it is as if it had never been.
@@ -104,6 +109,11 @@ impl StoreError {
     /// Whether it may succeed later.
     pub fn is_retryable(&self) -> bool {
         may_pass(self.error.kind())
+    }
+
+    /// Whether the file may be there, and whole: the place is away, or lets nobody in.
+    pub fn is_unavailable(&self) -> bool {
+        self.is_retryable() || self.error.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// Whether there is no such file.

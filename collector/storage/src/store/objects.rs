@@ -267,6 +267,10 @@ impl Store for Objects {
             }
         })
     }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
 }
 
 struct Object {

@@ -22,14 +22,17 @@ use crate::{
 
 mod append;
 mod crash;
+mod fickle;
 mod flush;
 mod outside;
+mod shared;
 mod tail;
+mod trouble;
 mod verify;
 
 const AGENT: Uuid = Uuid::from_bytes([7; 16]);
 
-fn options(max_memory_bytes: usize) -> Options {
+pub(crate) fn options(max_memory_bytes: usize) -> Options {
     Options {
         data: PathBuf::from("/store"),
         wal: None,
@@ -42,10 +45,12 @@ fn options(max_memory_bytes: usize) -> Options {
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
         retention: retention::Limits::default(),
+        sole: true,
+        heir_of: Vec::new(),
     }
 }
 
-fn world(disk: &SimDisk) -> World {
+pub(crate) fn world(disk: &SimDisk) -> World {
     World {
         disk: Arc::new(disk.clone()),
         work: Work::Inline,
@@ -65,7 +70,7 @@ fn open_in_store(disk: &SimDisk, seed: u64) -> Opened {
     Storage::open(options, store(disk), world).unwrap()
 }
 
-fn store(disk: &SimDisk) -> Arc<dyn Store> {
+pub(crate) fn store(disk: &SimDisk) -> Arc<dyn Store> {
     Arc::new(Folder::new(Arc::new(disk.clone()), Path::new("/store/blocks")))
 }
 
@@ -85,7 +90,7 @@ fn batch(traces: &[u8], name: &str) -> Bytes {
     TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }.encode_to_vec().into()
 }
 
-async fn append(
+pub(crate) async fn append(
     storage: &Storage,
     tenant: &str,
     seq: u64,
@@ -113,7 +118,7 @@ async fn append(
 }
 
 /// The names of the spans of a trace, as a tenant sees them.
-fn find(storage: &Storage, tenant: &str, number: u8) -> Vec<String> {
+pub(crate) fn find(storage: &Storage, tenant: &str, number: u8) -> Vec<String> {
     let parts = storage.snapshot(&Tenant::new(tenant).unwrap()).trace(&trace(number));
     let spans = parts.into_iter().flat_map(|part| TracesData::decode(part.unwrap()).unwrap().resource_spans);
     spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).map(|span| span.name).collect()

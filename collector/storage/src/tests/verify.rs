@@ -4,10 +4,15 @@ use std::{path::Path, sync::Arc};
 
 use clew_common::log::{Disk, SimDisk};
 
-use super::{append, open, store};
+use super::{
+    append,
+    fickle::{Fate, Fickle},
+    open, open_in_store, store, world,
+};
 use crate::{
+    block::{META, Meta},
     store::Store,
-    verify::{Damage, check_block, folders, is_damage, read_wal, set_aside},
+    verify::{Damage, Look, check_block, folders, is_damage, look, read_wal, set_aside, stand_still},
 };
 
 /// Two blocks, and a WAL with records that are in none.
@@ -103,4 +108,44 @@ async fn a_flipped_byte_in_a_record_of_the_wal_is_found_where_it_is() {
     assert_eq!(records, healthy);
     assert_eq!(damage.len(), 1, "{damage:?}");
     assert!(damage[0].what.contains(&format!("from {damaged} to {damaged}")), "{damage:?}");
+}
+
+/// What a look at the first block shows.
+fn first(store: &Arc<dyn Store>) -> Look {
+    look(&**store, &folders(store).unwrap()[0])
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_give_now_is_no_damage() {
+    let disk = filled().await;
+    assert_eq!(first(&store(&disk)), Look::Whole { spans: 2 });
+    for kind in [std::io::ErrorKind::TimedOut, std::io::ErrorKind::ConnectionRefused] {
+        for (doing, name) in
+            [("read", META), ("read", "filter.bin"), ("open", "spans.parquet"), ("size", "spans.parquet")]
+        {
+            let fickle: Arc<dyn Store> = Fickle::new(store(&disk), move |what, path| {
+                if what == doing && path.ends_with(name) { Fate::Fails(kind) } else { Fate::Well }
+            });
+            let seen = first(&fickle);
+            assert!(matches!(&seen, Look::Unseen(unseen) if unseen.place.ends_with(name)), "{doing} {name}: {seen:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_of_a_newer_version_is_no_damage() {
+    let disk = filled().await;
+    let found = folders(&store(&disk)).unwrap().remove(0);
+    let meta = found.block.unwrap().unwrap().meta().clone();
+    let newer = Meta { version: 1000, ..Meta::clone(&meta) };
+    store(&disk).put(&format!("{}/{META}", found.path), newer.to_bytes().unwrap().into()).unwrap();
+    assert!(matches!(first(&store(&disk)), Look::Unseen(unseen) if unseen.what.contains("1000")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_in_a_store_are_counted_before_a_repair() {
+    let disk = SimDisk::new();
+    assert_eq!(stand_still(&store(&disk), &world(&disk), std::time::Duration::ZERO).unwrap(), 0);
+    let _storage = open_in_store(&disk, 1);
+    assert_eq!(stand_still(&store(&disk), &world(&disk), std::time::Duration::ZERO).unwrap(), 1);
 }

@@ -1,5 +1,7 @@
 //! Reads a block whole, and holds it against what its meta says.
 
+use std::collections::HashSet;
+
 use arrow_array::{
     RecordBatch,
     cast::AsArray,
@@ -47,14 +49,21 @@ pub fn check_block(store: &dyn Store, found: &Found, block: &Block) -> Result<Ve
         check.file(store, name, said)?;
     }
     match block.resources() {
-        Err(error) if error.is_retryable() => return Err(error),
+        Err(error) if error.is_unavailable() => return Err(error),
         Err(error) => check.error(&error),
         Ok(resources) => {
-            let mut rows = Rows::default();
+            let mut rows = match block.groups() {
+                Ok(groups) => Rows::of(&groups),
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => {
+                    check.error(&error);
+                    return Ok(check.damage);
+                }
+            };
             for batch in block.batches(ROWS) {
                 match batch {
                     Ok(batch) => rows.add(&mut check, block, &batch, |id| resources.contains_key(&id)),
-                    Err(error) if error.is_retryable() => return Err(error),
+                    Err(error) if error.is_unavailable() => return Err(error),
                     Err(error) => {
                         check.error(&error);
                         return Ok(check.damage);
@@ -105,7 +114,7 @@ impl Check<'_> {
             let end = bytes.min(at + CHUNK_BYTES);
             match source.read(at..end) {
                 Ok(chunk) => crc = crc32c::crc32c_append(crc, &chunk),
-                Err(error) if error.is_retryable() => return Err(failed(error)),
+                Err(error) if error.is_unavailable() => return Err(failed(error)),
                 Err(error) => {
                     self.found(name, format!("bytes {at} to {end} cannot be read: {}", error.error));
                     return Ok(());
@@ -123,6 +132,8 @@ impl Check<'_> {
 /// What the rows say.
 #[derive(Default)]
 struct Rows {
+    /// The first rows of row groups.
+    groups: HashSet<u64>,
     spans: u64,
     traces: u64,
     last: Option<([u8; 16], i64)>,
@@ -135,6 +146,12 @@ struct Rows {
 }
 
 impl Rows {
+    /// Of row groups with so many rows each.
+    fn of(groups: &[usize]) -> Self {
+        let starts = groups.iter().scan(0, |next, rows| Some(std::mem::replace(next, *next + *rows as u64)));
+        Self { groups: starts.collect(), ..Self::default() }
+    }
+
     fn add(&mut self, check: &mut Check<'_>, block: &Block, batch: &RecordBatch, known: impl Fn(u64) -> bool) {
         let columns = batch.columns();
         let typed = || {
@@ -160,7 +177,11 @@ impl Rows {
                     check.found("filter.bin", format!("it does not know trace {}: it would not be found", hex(&id)));
                 }
             }
-            if self.last.is_some_and(|last| last > (id, start)) && tell(&mut self.unordered) {
+            // Merges of former versions wrote a trace that is larger than a row group in pieces, each in order. That harms
+            // nobody: traces are found by their ids.
+            let anew = self.groups.contains(&place);
+            let after = |(trace, last): ([u8; 16], i64)| trace > id || trace == id && last > start && !anew;
+            if self.last.is_some_and(after) && tell(&mut self.unordered) {
                 check.found("spans.parquet", format!("row {place} is out of order: spans may not be found"));
             }
             if (!known(resources.value(row))) && tell(&mut self.without_resource) {
@@ -204,10 +225,8 @@ fn hex(id: &[u8]) -> String {
 /// Whether what keeps a block from being opened will stay, and lies in the block: not a store that fails now, not a format
 /// that another version of this program knows.
 pub fn is_damage(error: &BlockError) -> bool {
-    use crate::block::{FilterError, MetaError};
     match &error.why {
         Why::Store(error) => error.is_not_found(),
-        Why::Meta(MetaError::Version(_)) | Why::Filter(FilterError::Version(_)) => false,
-        _ => true,
+        _ => !error.is_unavailable() && !error.is_newer(),
     }
 }

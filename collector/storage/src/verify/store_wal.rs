@@ -1,6 +1,6 @@
 //! Reads the write-ahead logs that collectors keep in a store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clew_common::{otlp::record::SPANS, world::World};
 use uuid::Uuid;
@@ -16,6 +16,15 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the WAL in the store: {0}")]
 pub struct StoreWalError(#[from] wal::OpenError);
+
+/// Makes sure, as far as can be told, that no collector that keeps its log in this store runs; gives how many logs there are.
+/// Watches for `watch` those that were not closed in good order. Blocking.
+///
+/// # Errors
+/// When one runs, and when the store cannot be read.
+pub fn stand_still(store: &Arc<dyn Store>, world: &World, watch: Duration) -> Result<usize, StoreWalError> {
+    Ok(wal::stand_still(store, world, watch)?)
+}
 
 /// Goes through the logs of all collectors that keep theirs in this store. `record` is given what can be read and the log's
 /// name, `damage` what cannot. Blocking; nothing is changed.

@@ -33,7 +33,7 @@ use uuid::Uuid;
 pub use entries::Entries;
 pub use notes::{CHECKPOINT, Notes};
 pub use objects::{Objects, Options};
-pub use peek::{Peeked, peek};
+pub use peek::{Peeked, peek, stand_still};
 pub use queue::Limits;
 
 use crate::store::StoreError;

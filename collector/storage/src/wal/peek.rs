@@ -1,6 +1,6 @@
 //! Reads the logs of a store from outside: no epoch is begun, nothing is changed, whoever writes them goes on.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{ids::Tenant, world::World};
@@ -30,13 +30,7 @@ pub enum Peeked {
 /// # Errors
 /// Those of the store, and when something is of an unknown version.
 pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked)) -> Result<(), OpenError> {
-    let names: BTreeSet<String> = store
-        .list("wal")?
-        .iter()
-        .filter_map(|file| file.path.strip_prefix("wal/")?.split_once('/').map(|(name, _)| name.to_owned()))
-        .filter(|name| Tenant::new(name).is_ok())
-        .collect();
-    for name in names {
+    for name in names(store)? {
         let place = Place::new(store.clone(), world.clone(), &name);
         let owner = Owner::read(&place)?;
         for epoch in epochs::find(&place, owner.as_ref())? {
@@ -61,4 +55,22 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
         }
     }
     Ok(())
+}
+
+/// Makes sure that nobody writes any of the logs, as far as their heartbeats tell; gives how many there are. Blocking.
+///
+/// # Errors
+/// When somebody does, and those of the store.
+pub fn stand_still(store: &Arc<dyn Store>, world: &World, watch: Duration) -> Result<usize, OpenError> {
+    let names = names(store)?;
+    for name in &names {
+        Owner::last(&Place::new(store.clone(), world.clone(), name), watch)?;
+    }
+    Ok(names.len())
+}
+
+fn names(store: &Arc<dyn Store>) -> Result<BTreeSet<String>, OpenError> {
+    let listed = store.list("wal")?;
+    let names = listed.iter().filter_map(|file| Some(file.path.strip_prefix("wal/")?.split_once('/')?.0.to_owned()));
+    Ok(names.filter(|name| Tenant::new(name).is_ok()).collect())
 }

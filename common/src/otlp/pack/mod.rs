@@ -19,7 +19,7 @@ use crate::{ids::Tenant, world::World};
 /// A byte-identical request within this time is a retry.
 pub const RETRY_WINDOW: Duration = Duration::from_secs(60);
 /// Retries are known among this many latest requests: 32 bytes each.
-const RETRY_REQUESTS: usize = 200_000;
+pub const RETRY_REQUESTS: usize = 200_000;
 /// A group takes no further request past this many bytes.
 const GROUP_BYTES: usize = 1 << 20;
 /// While one group is stored the next one is compressed.

@@ -12,7 +12,7 @@ mod span;
 mod tests;
 mod value;
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range};
 
 use super::wire::{BYTES, Reader, bytes, key_of};
 
@@ -21,6 +21,21 @@ pub const MAX_DEPTH: u32 = 64;
 
 /// A request with more bad spans is refused as a whole, so that a report about it stays smaller than the request.
 pub const MAX_BAD_SPANS: usize = 1 << 16;
+
+/// Who stores spans repeats their scope's attributes for each of them. So that a request cannot make much of little, it may have
+/// them repeated to so many bytes,
+const SCOPE_ROOM: u64 = 4 << 20;
+/// and so many more for each byte of its good spans and their scopes,
+const SCOPE_ROOM_PER_BYTE: u64 = 64;
+/// and to so many in all.
+const MAX_SCOPE_BYTES: u64 = 1 << 30;
+
+/// To how many bytes the attributes of scopes may come, repeated for each span, in requests of `bytes` bytes together that
+/// have each passed [`check`] and that were joined up to 1 MiB.
+pub const fn scope_bytes_of_batch(bytes: u64) -> u64 {
+    // What makes most of the least is a scope of 11 KB with spans of 30 bytes that take as much again: fifty of them are 1 MiB.
+    50 * SCOPE_ROOM + SCOPE_ROOM_PER_BYTE.saturating_mul(bytes)
+}
 
 /// What `check` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +64,9 @@ pub enum Reason {
     /// Its InstrumentationScope, or the schema URL of that, cannot be read.
     #[error("its scope: {0}")]
     Scope(Flaw),
+    /// Its scope's attributes, repeated for each span of the request, would take too much.
+    #[error("its scope has too many attributes to be repeated for each of so many spans")]
+    ScopeTooLarge,
     /// Its Resource, or the schema URL of that, cannot be read.
     #[error("its resource: {0}")]
     Resource(Flaw),
@@ -88,6 +106,7 @@ impl Reason {
             Self::Span(Flaw::Utf8) => "utf8",
             Self::Span(Flaw::TooDeep) => "too_deep",
             Self::Scope(_) => "scope",
+            Self::ScopeTooLarge => "scope_too_large",
             Self::Resource(_) => "resource",
             Self::TraceId => "trace_id",
             Self::SpanId => "span_id",
@@ -113,7 +132,20 @@ pub struct Malformed {
 /// When the framing is broken outside of spans, resources and scopes; when a resource or scope without spans is broken;
 /// when more than [`MAX_BAD_SPANS`] are bad.
 pub fn check(request: &[u8], on_span: impl FnMut(&[u8; 16])) -> Result<Checked, Malformed> {
-    let mut walk = Walk { checked: Checked::default(), on_span };
+    walk(request, on_span, ScopeRoom { left: SCOPE_ROOM, total: MAX_SCOPE_BYTES })
+}
+
+/// Checks several requests that have each passed [`check`], without the spans that did not, one after the other: together
+/// their scopes may have more attributes than one of them.
+///
+/// # Errors
+/// Those of `check`.
+pub fn check_batch(requests: &[u8], on_span: impl FnMut(&[u8; 16])) -> Result<Checked, Malformed> {
+    walk(requests, on_span, ScopeRoom { left: u64::MAX, total: u64::MAX })
+}
+
+fn walk(request: &[u8], on_span: impl FnMut(&[u8; 16]), room: ScopeRoom) -> Result<Checked, Malformed> {
+    let mut walk = Walk { checked: Checked::default(), on_span, room };
     let mut reader = Reader::new(request);
     while !reader.is_empty() {
         let at = reader.at();
@@ -137,6 +169,27 @@ const SCHEMA_URL: u32 = key_of(3, BYTES);
 struct Walk<F> {
     checked: Checked,
     on_span: F,
+    room: ScopeRoom,
+}
+
+/// Room for attributes of scopes. Only good spans and their scopes make any: a request that has passed without its bad spans passes
+/// again.
+struct ScopeRoom {
+    left: u64,
+    total: u64,
+}
+
+impl ScopeRoom {
+    /// Takes room for the attributes of a span's scope, to which the span adds by its size; `scope` is the scope's, until it has
+    /// been added too. Says whether there was enough.
+    fn take(&mut self, attributes: u64, span: u64, scope: &mut u64) -> bool {
+        let left = self.left.saturating_add((*scope + span).saturating_mul(SCOPE_ROOM_PER_BYTE));
+        if attributes > left || attributes > self.total {
+            return false;
+        }
+        (self.left, self.total, *scope) = (left - attributes, self.total - attributes, 0);
+        true
+    }
 }
 
 impl<F: FnMut(&[u8; 16])> Walk<F> {
@@ -162,7 +215,13 @@ impl<F: FnMut(&[u8; 16])> Walk<F> {
     }
 
     fn scope_spans(&mut self, message: Reader<'_>, outer: Option<Reason>) -> Result<(), Malformed> {
-        let flaw = envelope(message, value::scope, "a field of a ScopeSpans is cut short or of the wrong type")?;
+        let attributes = Cell::new(0);
+        let scope = |scope: &[u8]| {
+            attributes.set(attributes.get() + value::scope_attributes(scope));
+            value::scope(scope)
+        };
+        let flaw = envelope(message, scope, "a field of a ScopeSpans is cut short or of the wrong type")?;
+        let (attributes, mut unpaid) = (attributes.get(), attributes.get());
         let reason = outer.or(flaw.map(Reason::Scope));
         let before = self.seen();
         let mut rest = message;
@@ -170,7 +229,11 @@ impl<F: FnMut(&[u8; 16])> Walk<F> {
             match rest.key() {
                 Some(CHILD) => {
                     let Some(bytes) = bytes(&mut rest.rest) else { break };
-                    match reason.map_or_else(|| span::check(bytes), Err) {
+                    let checked = reason.map_or_else(|| span::check(bytes), Err).and_then(|trace_id| {
+                        let fits = self.room.take(attributes, bytes.len() as u64, &mut unpaid);
+                        if fits { Ok(trace_id) } else { Err(Reason::ScopeTooLarge) }
+                    });
+                    match checked {
                         Ok(trace_id) => {
                             self.checked.spans += 1;
                             (self.on_span)(trace_id);

@@ -375,3 +375,46 @@ proptest! {
         }
     }
 }
+
+/// A request whose scope has so many bytes of attributes, with so many spans.
+fn with_scope(attribute_bytes: usize, spans: usize) -> Vec<u8> {
+    let attributes = vec![attribute("k", Value::StringValue("x".repeat(attribute_bytes)))];
+    let scope = Some(InstrumentationScope { attributes, ..InstrumentationScope::default() });
+    request_of(vec![ScopeSpans { scope, ..scope_spans(vec![span(1); spans]) }]).encode_to_vec()
+}
+
+#[test]
+fn spans_past_the_room_for_their_scopes_attributes_are_refused_and_the_others_pass() {
+    let request = with_scope(300_000, 250);
+    let (good, bad) = reasons(&request);
+    assert!(good >= 64 && bad.len() as u32 == 250 - good, "{good}");
+    assert!(bad.iter().all(|reason| *reason == Reason::ScopeTooLarge));
+    let left = filter::without(&request, &check(&request, |_| ()).unwrap().bad);
+    assert_eq!(reasons(&left), (good, vec![]));
+    // Joined with others it passes as a part of a batch.
+    let batch = left.repeat(4);
+    assert_eq!(check_batch(&batch, |_| ()).unwrap().spans, 4 * good);
+    assert!(u64::from(4 * good) * 300_000 <= scope_bytes_of_batch(batch.len() as u64));
+}
+
+#[test]
+fn attributes_of_scopes_as_they_are_used_cost_no_span() {
+    for (attribute_bytes, spans) in [(0, 100_000), (500, 50_000), (1 << 20, 60), (16 << 20, 60)] {
+        assert_eq!(reasons(&with_scope(attribute_bytes, spans)), (spans as u32, vec![]), "{attribute_bytes}");
+    }
+}
+
+#[test]
+fn whatever_is_joined_to_a_batch_fits_the_room_of_batches() {
+    for attribute_bytes in [100, 1000, 5000, 11_000, 20_000, 100_000, 500_000, 1 << 20] {
+        for spans in [1, 10, 100, 300, 1000, 10_000] {
+            let request = with_scope(attribute_bytes, spans);
+            let bad = check(&request, |_| ()).unwrap().bad;
+            let left = filter::without(&request, &bad);
+            let of_one = ((spans - bad.len()) * attribute_bytes) as u64;
+            let joined = ((1 << 20) / left.len() as u64 + 1) * left.len() as u64;
+            let times = joined / left.len() as u64;
+            assert!(times * of_one <= scope_bytes_of_batch(joined), "{attribute_bytes} bytes, {spans} spans");
+        }
+    }
+}

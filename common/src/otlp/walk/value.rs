@@ -106,6 +106,26 @@ pub(super) fn scope(mut rest: &[u8]) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// How many bytes an InstrumentationScope has besides its name and its version, up to where its framing is broken.
+pub(super) fn scope_attributes(mut rest: &[u8]) -> u64 {
+    const NAME: u32 = key_of(1, BYTES);
+    const VERSION: u32 = key_of(2, BYTES);
+    let mut attributes = 0;
+    while !rest.is_empty() {
+        let before = rest.len();
+        match key(&mut rest) {
+            Some(NAME | VERSION) => {
+                if bytes(&mut rest).is_none() {
+                    break;
+                }
+            }
+            Some(key) if skip(&mut rest, key).is_some() => attributes += (before - rest.len()) as u64,
+            _ => break,
+        }
+    }
+    attributes
+}
+
 /// Checks a KeyValue whose value is at `depth`.
 #[inline]
 pub(super) fn key_value(body: &[u8], depth: u32) -> Result<(), Flaw> {

@@ -15,7 +15,10 @@ use parquet::errors::Result as ParquetResult;
 use uuid::Uuid;
 
 use super::{BlockError, cut::Dictionary, file::SpansFile};
-use crate::columns::Resource;
+use crate::{
+    columns::Resource,
+    stats::{Counts, Event},
+};
 
 /// What was read of blocks, shared by all of them.
 pub struct Cache {
@@ -23,6 +26,8 @@ pub struct Cache {
     kept: Mutex<Kept>,
     /// Goes on at each use.
     clock: AtomicU64,
+    /// For damage that reading comes upon.
+    counts: Arc<Counts>,
 }
 
 #[derive(Default)]
@@ -48,7 +53,22 @@ const ENTRY_BYTES: usize = 200;
 impl Cache {
     /// Keeps up to `max_bytes`, about.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0) }
+        Self::counting(max_bytes, Arc::default())
+    }
+
+    /// The same, for blocks whose damage is counted.
+    pub fn counting(max_bytes: usize, counts: Arc<Counts>) -> Self {
+        Self { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0), counts }
+    }
+
+    /// Takes note of what came of reading a block's file.
+    pub(super) fn noted<T>(&self, read: Result<T, BlockError>) -> Result<T, BlockError> {
+        if let Err(error) = &read
+            && !error.is_unavailable()
+        {
+            self.counts.add(Event::Damage, error.path.rsplit('/').next().unwrap_or_default(), 1);
+        }
+        read
     }
 
     /// Bytes that are kept, about.

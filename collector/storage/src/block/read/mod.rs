@@ -87,12 +87,37 @@ impl From<ViewError> for Why {
 impl BlockError {
     /// Whether it may go better later.
     pub fn is_retryable(&self) -> bool {
-        matches!(&self.why, Why::Store(error) if error.is_retryable())
+        self.of_store().is_some_and(StoreError::is_retryable)
+    }
+
+    /// Whether it may be whole, and only the store does not give it now.
+    pub fn is_unavailable(&self) -> bool {
+        self.of_store().is_some_and(StoreError::is_unavailable)
+    }
+
+    /// Whether the block is no longer there.
+    pub fn is_gone(&self) -> bool {
+        // Its meta is the first to be deleted. Without another file it is damaged.
+        self.path.ends_with(META) && self.of_store().is_some_and(StoreError::is_not_found)
+    }
+
+    /// Whether a newer version of this program wrote it.
+    pub fn is_newer(&self) -> bool {
+        matches!(&self.why, Why::Meta(MetaError::Version(_)) | Why::Filter(FilterError::Version(_)))
     }
 
     /// Whether the bytes are wrong: they will not get better.
     pub fn is_damage(&self) -> bool {
-        !matches!(&self.why, Why::Store(_))
+        self.of_store().is_none()
+    }
+
+    /// What the store said, also to the parquet crate when it asked for pages.
+    fn of_store(&self) -> Option<&StoreError> {
+        match &self.why {
+            Why::Store(error) => Some(error),
+            Why::Parquet(ParquetError::External(error)) => error.downcast_ref(),
+            _ => None,
+        }
     }
 }
 
@@ -130,8 +155,8 @@ impl Block {
     pub fn trace(&self, trace: &TraceId) -> Result<Option<Bytes>, BlockError> {
         let file = self.spans()?;
         let resources = self.resources()?;
-        lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources)
-            .map_err(|error| at(&self.path, SPANS, error))
+        let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources);
+        self.cache.noted(found.map_err(|error| at(&self.path, SPANS, error)))
     }
 
     /// The resources of the spans, by id. Blocking.
@@ -139,7 +164,7 @@ impl Block {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn resources(&self) -> Result<Arc<HashMap<u64, Resource>>, BlockError> {
-        self.cache.resources(self.meta.id, || self.read_resources())
+        self.cache.noted(self.cache.resources(self.meta.id, || self.read_resources()))
     }
 
     fn read_resources(&self) -> Result<(HashMap<u64, Resource>, usize), BlockError> {
@@ -169,9 +194,9 @@ impl Block {
     /// All spans in memory form, in order of trace and start, about `rows` of them a batch. Traces may go on in the next
     /// batch.
     pub fn batches(&self, rows: usize) -> Box<dyn Iterator<Item = Result<RecordBatch, BlockError>> + Send> {
-        let path = self.path.clone();
+        let (path, cache) = (self.path.clone(), self.cache.clone());
         match self.spans().and_then(|file| scan::Scan::start(&file, rows).map_err(|error| at(&path, SPANS, error))) {
-            Ok(scan) => Box::new(scan.map(move |batch| batch.map_err(|error| at(&path, SPANS, error)))),
+            Ok(scan) => Box::new(scan.map(move |batch| cache.noted(batch.map_err(|error| at(&path, SPANS, error))))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -214,7 +239,8 @@ impl Block {
     ) -> Result<Option<ArrayRef>, BlockError> {
         let file = self.spans()?;
         let numbers = if column::is_of_shapes(&file, column) { shapes()? } else { None };
-        column::read(&file, group, column, numbers.as_ref()).map_err(|why| at(&self.path, SPANS, why))
+        let read = column::read(&file, group, column, numbers.as_ref());
+        self.cache.noted(read.map_err(|why| at(&self.path, SPANS, why)))
     }
 
     /// The rows of a row group that have this text in a column, in order. None when [`Block::column`] is the better way, which it is
@@ -231,7 +257,8 @@ impl Block {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn shapes(&self, group: usize) -> Result<Option<ArrayRef>, BlockError> {
-        column::read_shapes(&*self.spans()?, group).map_err(|why| at(&self.path, SPANS, why))
+        let read = column::read_shapes(&*self.spans()?, group);
+        self.cache.noted(read.map_err(|why| at(&self.path, SPANS, why)))
     }
 
     /// Some rows of a row group: core columns, and those that have values there, in the form that blocks have. Blocking.
@@ -252,7 +279,7 @@ impl Block {
     }
 
     fn spans(&self) -> Result<Arc<SpansFile>, BlockError> {
-        self.cache.spans(self.meta.id, || {
+        let opened = self.cache.spans(self.meta.id, || {
             let shapes = self.meta.files.contains_key(SHAPES).then(|| {
                 let bytes = self.read_checked(SHAPES)?;
                 Shapes::from_bytes(bytes).map_err(|why| at(&self.path, SHAPES, why))
@@ -264,7 +291,8 @@ impl Block {
                 None => Err(Why::Columns("the meta does not name it".to_owned())),
             };
             opened.map_err(|why| BlockError { path, why })
-        })
+        });
+        self.cache.noted(opened)
     }
 }
 

@@ -60,6 +60,7 @@ impl Written {
             wal: Vec::new(),
             replaces: Vec::new(),
             may_duplicate: false,
+            owner: None,
         };
         let path = spec.path();
         let inputs: Vec<_> = batches.iter().map(|spans| spans.batch.clone()).collect();
@@ -353,6 +354,7 @@ fn a_block_of_the_first_version_can_be_read_and_merged() {
         wal: Vec::new(),
         replaces: vec![old.meta().id],
         may_duplicate: false,
+        owner: None,
     };
     let layout = Layout { shape_bytes: Some(0), ..Layout::default() };
     BlockWriter::write_all(&store, &spec, &inputs, &resources, layout).unwrap();

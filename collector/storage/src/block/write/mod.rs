@@ -123,12 +123,27 @@ pub enum WriteError {
     /// Attributes are counted in 32 bits.
     #[error("more than 4 billion attributes at once")]
     TooMany,
+    /// What was written is not what came.
+    #[error("of {taken} spans {written} were written and {duplicates} were exact duplicates: the block is given up")]
+    Lost {
+        /// Spans that came.
+        taken: u64,
+        /// Exact duplicates among them.
+        duplicates: u64,
+        /// Spans that were written.
+        written: u64,
+    },
     /// It has to be written without shapes.
     #[error("the spans have too many shapes")]
     TooManyShapes,
 }
 
 impl WriteError {
+    /// Whether it says something of the store, and nothing of the spans.
+    pub fn is_of_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Io(_) | Self::Parquet(ParquetError::External(_)))
+    }
+
     /// Whether it may go better later.
     pub fn is_retryable(&self) -> bool {
         let of_sink = |error: &io::Error| store::may_pass(error.kind());
@@ -157,6 +172,9 @@ pub struct BlockWriter {
     spans: Option<SpansWriter<Box<dyn Sink>>>,
     /// Rows that have come and are not yet written.
     waiting: Vec<RecordBatch>,
+    /// Rows that have come, and exact duplicates among them that were left out.
+    taken: u64,
+    duplicates: u64,
 }
 
 impl BlockWriter {
@@ -175,7 +193,7 @@ impl BlockWriter {
         let mut layout = layout;
         loop {
             let mut writer = Self::with_counts(store.clone(), spec, counts.clone(), layout)?;
-            writer.waiting = batches.to_vec();
+            writer.wait(batches);
             match (writer.finish(resources), layout.with_fewer_shapes()) {
                 (Err(WriteError::TooManyShapes), Some(fewer)) => layout = fewer,
                 (written, _) => return written,
@@ -204,7 +222,18 @@ impl BlockWriter {
     /// Those of the store.
     pub fn with_counts(store: Arc<dyn Store>, spec: &Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
         let (path, meta, attributes) = (spec.path(), Meta::new(spec), counts.promoted());
-        Ok(Self { store, path, meta, counts, attributes, layout, spans: None, waiting: Vec::new() })
+        Ok(Self {
+            store,
+            path,
+            meta,
+            counts,
+            attributes,
+            layout,
+            spans: None,
+            waiting: Vec::new(),
+            taken: 0,
+            duplicates: 0,
+        })
     }
 
     /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last
@@ -214,7 +243,7 @@ impl BlockWriter {
     /// # Errors
     /// Those of the store, and when a batch is not in memory form.
     pub fn write(&mut self, window: &[RecordBatch]) -> Result<(), WriteError> {
-        self.waiting.extend(window.iter().filter(|batch| batch.num_rows() > 0).cloned());
+        self.wait(window);
         let rows: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
         let bytes: usize = self.waiting.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
         if rows >= self.layout.group_rows || bytes >= MAX_WAITING_BYTES {
@@ -223,11 +252,22 @@ impl BlockWriter {
         Ok(())
     }
 
+    fn wait(&mut self, batches: &[RecordBatch]) {
+        let batches = batches.iter().filter(|batch| batch.num_rows() > 0);
+        self.waiting.extend(batches.inspect(|batch| self.taken += batch.num_rows() as u64).cloned());
+    }
+
+    /// How many rows have come.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Writes the rows that wait, but not those of the last trace, unless it is the last of all: more of it may come, which
     /// may have to be among those. A trace that is a row group by itself is written as it comes.
     fn write_waiting(&mut self, all: bool) -> Result<(), WriteError> {
         let batches = std::mem::take(&mut self.waiting);
         let mut order = order(&batches)?;
+        self.duplicates += order.duplicates as u64;
         if !all && let Some(last) = order.rows.last() {
             let starts = starts(&batches);
             let trace = |row: &u32| {
@@ -268,19 +308,21 @@ impl BlockWriter {
     /// name, and may have others.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, and when the block would not have all rows that came.
     pub fn finish<'a>(mut self, resources: impl IntoIterator<Item = &'a Resource>) -> Result<Meta, WriteError> {
         self.write_waiting(true)?;
         let spans = match self.spans.take() {
             Some(spans) => spans,
             None => self.create_spans(&[])?,
         };
-        let Self { store, path, mut meta, counts, attributes, .. } = self;
+        let Self { store, path, mut meta, counts, attributes, taken, duplicates, .. } = self;
         let Written { file, sink, summary, shapes } = spans.finish()?;
         sink.finish()?;
         meta.files.insert(SPANS.to_owned(), file);
         let named = resources.into_iter().filter(|resource| summary.resources.contains(&resource.id));
-        let named: Vec<Resource> = named.cloned().collect();
+        let mut named: Vec<Resource> = named.cloned().collect();
+        // The same spans make the same bytes: a PUT that was thought to have failed harms none that was made again.
+        named.sort_unstable_by_key(|resource| resource.id);
         let tables = [(RESOURCES, Some(resources_batch(&named)?)), (SHAPES, shapes.map(Shapes::table).transpose()?)];
         for (name, table) in tables {
             if let Some(table) = table {
@@ -290,6 +332,9 @@ impl BlockWriter {
             }
         }
         summary.tell(&mut meta);
+        if meta.spans + duplicates != taken {
+            return Err(WriteError::Lost { taken, duplicates, written: meta.spans });
+        }
         let filter = Filter::of(summary.hashes)?;
         let filter = filter.as_bytes();
         let file = File { bytes: filter.len() as u64, crc32c: crc32c::crc32c(filter), tail: None };

@@ -135,6 +135,7 @@ fn spec() -> Spec {
         wal: Vec::new(),
         replaces: Vec::new(),
         may_duplicate: false,
+        owner: None,
     }
 }
 

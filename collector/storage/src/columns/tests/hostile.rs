@@ -1,6 +1,7 @@
 //! What requests can do to memory and time.
 
 use arrow_array::Array;
+use clew_common::otlp::{filter, record::Codec, walk};
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, any_value::Value},
     trace::v1::{Span, TracesData},
@@ -10,6 +11,7 @@ use prost::Message;
 use super::{columns, has_raw, otlp, pair, request, span, spans, text};
 use crate::{
     columns::{Builder, attributes::MAX_COLUMNS},
+    decode::Decoder,
     schema,
 };
 
@@ -69,6 +71,13 @@ fn a_large_scope_is_not_repeated_for_any_number_of_spans() {
     let good = with(1 << 20, 50);
     assert_eq!(spans(&otlp(&columns(&good))), spans(&good));
     assert!(Builder::new().add(&with(1 << 20, 5000)).is_err());
+    // What passes the check for a sender is stored, whatever it is joined with.
+    let checked = walk::check(&with(300_000, 250), |_| ()).unwrap();
+    let left = filter::without(&with(300_000, 250), &checked.bad);
+    let batch = left.repeat(4);
+    let decoded =
+        Decoder::default().decode(Codec::Identity, batch.clone().into(), batch.len() as u32, 4 * checked.spans);
+    assert_eq!(decoded.unwrap().count, 4 * checked.spans);
 }
 
 #[test]

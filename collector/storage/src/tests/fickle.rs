@@ -1,0 +1,96 @@
+//! A store that fails as it is told to.
+
+use std::{io, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::store::{Listed, Sink, Source, Store, StoreError};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Well,
+    /// It fails, and nothing happened.
+    Fails(io::ErrorKind),
+    /// It is carried out, and its answer is lost.
+    AnswerLost,
+}
+
+type Fates = Box<dyn FnMut(&str, &str) -> Fate + Send>;
+
+/// Another store, with faults.
+pub struct Fickle {
+    store: Arc<dyn Store>,
+    fates: Mutex<Fates>,
+    is_remote: bool,
+}
+
+impl Fickle {
+    /// `fates` tells the fate of a request: what it does, and the path.
+    pub fn new(store: Arc<dyn Store>, fates: impl FnMut(&str, &str) -> Fate + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { store, fates: Mutex::new(Box::new(fates)), is_remote: true })
+    }
+
+    /// As if on a disk of its own.
+    pub fn local(store: Arc<dyn Store>, fates: impl FnMut(&str, &str) -> Fate + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { store, fates: Mutex::new(Box::new(fates)), is_remote: false })
+    }
+
+    /// From now on.
+    pub fn now(&self, fates: impl FnMut(&str, &str) -> Fate + Send + 'static) {
+        *self.fates.lock() = Box::new(fates);
+    }
+
+    fn request<T>(
+        &self,
+        doing: &'static str,
+        path: &str,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let failed = |kind| Err(StoreError { doing, path: path.to_owned(), error: io::Error::new(kind, "as told") });
+        let fate = (self.fates.lock())(doing, path);
+        match fate {
+            Fate::Well => work(),
+            Fate::Fails(kind) => failed(kind),
+            Fate::AnswerLost => {
+                work()?;
+                failed(io::ErrorKind::TimedOut)
+            }
+        }
+    }
+}
+
+impl Store for Fickle {
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.request("put", path, || self.store.put(path, bytes))
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Sink>, StoreError> {
+        self.request("create", path, || self.store.create(path))
+    }
+
+    fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.request("read", path, || self.store.read(path, range))
+    }
+
+    fn open(&self, path: &str) -> Result<Arc<dyn Source>, StoreError> {
+        self.request("open", path, || self.store.open(path))
+    }
+
+    fn size(&self, path: &str) -> Result<u64, StoreError> {
+        self.request("size", path, || self.store.size(path))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.request("list", prefix, || self.store.list(prefix))
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.request("delete", path, || self.store.delete(path))
+    }
+
+    fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+}

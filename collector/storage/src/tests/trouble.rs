@@ -1,0 +1,224 @@
+//! A store that fails, is away for a while or loses answers: every span is found once all the same.
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
+
+use clew_common::{ids::Tenant, log::SimDisk, shutdown};
+
+use super::{
+    append,
+    fickle::{Fate, Fickle},
+    find, options, store, world,
+};
+use crate::{Event, Opened, Storage};
+
+fn open(disk: &SimDisk, fickle: &Arc<Fickle>, max_memory_bytes: usize) -> Opened {
+    Storage::open(options(max_memory_bytes), fickle.clone(), world(disk)).unwrap()
+}
+
+fn opened(disk: &SimDisk, fickle: &Arc<Fickle>) -> Storage {
+    open(disk, fickle, 16 << 20).storage
+}
+
+/// The first so many requests of a kind for a file have this fate, the others go well.
+fn first(times: usize, doing: &'static str, name: &'static str, fate: Fate) -> impl FnMut(&str, &str) -> Fate + Send {
+    let mut left = times;
+    move |what, path| {
+        if what == doing && path.ends_with(name) && left > 0 {
+            left -= 1;
+            fate
+        } else {
+            Fate::Well
+        }
+    }
+}
+
+fn away(doing: &'static str) -> impl FnMut(&str, &str) -> Fate + Send {
+    move |what, _| if what == doing { Fate::Fails(ErrorKind::TimedOut) } else { Fate::Well }
+}
+
+fn metas(disk: &SimDisk) -> usize {
+    store(disk).list("").unwrap().iter().filter(|file| file.path.ends_with("meta.json")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_was_there_though_its_writing_seemed_to_fail_is_not_written_twice() {
+    let faults: [fn() -> Box<dyn FnMut(&str, &str) -> Fate + Send>; 2] = [
+        || Box::new(first(1, "put", "meta.json", Fate::AnswerLost)),
+        || Box::new(first(1, "size", "meta.json", Fate::Fails(ErrorKind::TimedOut))),
+    ];
+    for fault in faults {
+        let disk = SimDisk::new();
+        let fickle = Fickle::new(store(&disk), fault());
+        let storage = opened(&disk, &fickle);
+        append(&storage, "a", 1, &[1, 2], "x").await.unwrap();
+        assert!(storage.flush().is_err());
+        // Days differ by now: the block's folder must not.
+        tokio::time::advance(Duration::from_secs(2 * 86_400)).await;
+        storage.flush().unwrap();
+        assert_eq!((metas(&disk), storage.stats().blocks), (1, 1));
+        drop(storage);
+        disk.kill();
+        let storage = opened(&disk, &Fickle::new(store(&disk), |_, _| Fate::Well));
+        assert_eq!((storage.stats().block_spans, find(&storage, "a", 1).len()), (2, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_that_seemed_to_fail_is_not_made_twice_though_there_is_more_to_merge_by_then() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), |_, _| Fate::Well);
+    let storage = opened(&disk, &fickle);
+    for seq in 1..=8 {
+        append(&storage, "a", seq, &[seq as u8, 100], "x").await.unwrap();
+        storage.flush().unwrap();
+    }
+    fickle.now(first(1, "put", "meta.json", Fate::AnswerLost));
+    assert!(storage.compact().is_err());
+    append(&storage, "a", 9, &[9, 101], "x").await.unwrap();
+    storage.flush().unwrap();
+    storage.compact().unwrap();
+    assert_eq!(storage.stats().blocks, 2);
+    drop(storage);
+    disk.kill();
+    let storage = opened(&disk, &Fickle::new(store(&disk), |_, _| Fate::Well));
+    // Span 100 is the same in all eight.
+    assert_eq!((storage.stats().blocks, storage.stats().block_spans), (2, 8 + 1 + 2));
+    assert_eq!(find(&storage, "a", 100).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_give_for_a_moment_at_start_is_asked_for_again() {
+    let disk = SimDisk::new();
+    let storage = opened(&disk, &Fickle::new(store(&disk), |_, _| Fate::Well));
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    storage.flush().unwrap();
+    drop(storage);
+    disk.kill();
+    let moment = first(3, "read", "meta.json", Fate::Fails(ErrorKind::TimedOut));
+    let again = open(&disk, &Fickle::new(store(&disk), moment), 16 << 20);
+    let stats = again.storage.stats();
+    assert_eq!((stats.blocks, stats.damaged_blocks, again.spans), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_away_at_start_comes_back_and_what_is_replayed_may_be_there_twice() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), |_, _| Fate::Well);
+    let storage = opened(&disk, &fickle);
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    storage.flush().unwrap();
+    drop(storage);
+    disk.kill();
+    fickle.now(|doing, path| match (doing, path.ends_with("meta.json")) {
+        ("read", true) => Fate::Fails(ErrorKind::TimedOut),
+        _ => Fate::Well,
+    });
+    let again = open(&disk, &fickle, 16 << 20);
+    let (storage, tenant) = (again.storage, Tenant::new("a").unwrap());
+    assert_eq!(again.spans, 1);
+    assert_eq!(storage.snapshot(&tenant).damaged().count(), 1);
+    assert!(storage.snapshot(&tenant).memory().all(|memory| memory.may_duplicate()));
+    // Nothing is merged meanwhile: it may be the merge of others.
+    storage.compact().unwrap();
+    fickle.now(|_, _| Fate::Well);
+    storage.refresh().unwrap();
+    let stats = storage.stats();
+    assert_eq!((stats.blocks, stats.damaged_blocks), (1, 0));
+    storage.flush().unwrap();
+    let snapshot = storage.snapshot(&tenant);
+    let doubtful: Vec<bool> = snapshot.blocks().iter().map(|block| block.meta().may_duplicate).collect();
+    assert_eq!(doubtful, [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merged_block_that_comes_back_takes_the_place_of_what_it_replaces() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), |_, _| Fate::Well);
+    let storage = opened(&disk, &fickle);
+    for seq in 1..=8 {
+        append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
+        storage.flush().unwrap();
+    }
+    storage.compact().unwrap();
+    let merged = storage.snapshot(&Tenant::new("a").unwrap()).blocks()[0].path().to_owned();
+    drop(storage);
+    disk.kill();
+    let meta = format!("{merged}/meta.json");
+    fickle.now(move |doing, path| match doing == "read" && path == meta {
+        true => Fate::Fails(ErrorKind::TimedOut),
+        false => Fate::Well,
+    });
+    let storage = opened(&disk, &fickle);
+    storage.compact().unwrap();
+    assert_eq!(storage.stats().blocks, 8);
+    fickle.now(|_, _| Fate::Well);
+    storage.refresh().unwrap();
+    assert_eq!((storage.stats().blocks, storage.stats().block_spans), (1, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_over_a_network_that_refuses_stops_no_collector() {
+    let disk = SimDisk::new();
+    let denied = |doing: &str, _: &str| match doing {
+        "put" | "create" => Fate::Fails(ErrorKind::PermissionDenied),
+        _ => Fate::Well,
+    };
+    let fickle = Fickle::new(store(&disk), denied);
+    let storage = opened(&disk, &fickle);
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    let (stopper, drain) = shutdown::channel();
+    let maintained = tokio::spawn(storage.clone().maintain(drain));
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert!(!maintained.is_finished());
+    assert_eq!((storage.stats().blocks, find(&storage, "a", 1).len()), (0, 1));
+    assert!(storage.counts().get(Event::FlushFailure, "store") > 10);
+    fickle.now(|_, _| Fate::Well);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((storage.stats().blocks, storage.stats().memory_batches), (1, 0));
+    stopper.hurry();
+    maintained.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_refuses_stops_it() {
+    let disk = SimDisk::new();
+    let denied = |doing: &str, _: &str| match doing {
+        "put" | "create" => Fate::Fails(ErrorKind::PermissionDenied),
+        _ => Fate::Well,
+    };
+    let storage = opened(&disk, &Fickle::local(store(&disk), denied));
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    let (_stopper, drain) = shutdown::channel();
+    let ended = tokio::time::timeout(Duration::from_secs(400), storage.maintain(drain)).await;
+    assert!(ended.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_more_than_memory_may_hold_waits_for_a_store_that_is_away() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), |_, _| Fate::Well);
+    let storage = opened(&disk, &fickle);
+    for seq in 1..=50 {
+        append(&storage, "a", seq, &[seq as u8], &format!("batch {seq}")).await.unwrap();
+    }
+    let used = storage.stats().memory_bytes;
+    disk.crash(1);
+    let mut refused = 0;
+    fickle.now(move |doing, _| {
+        if doing == "create" && refused < 5 {
+            refused += 1;
+            return Fate::Fails(if refused % 2 == 0 { ErrorKind::TimedOut } else { ErrorKind::PermissionDenied });
+        }
+        Fate::Well
+    });
+    let again = open(&disk, &fickle, used / 4);
+    assert_eq!(again.spans, 50);
+    assert!(again.storage.stats().blocks >= 3);
+    drop(again);
+    disk.crash(1);
+    fickle.now(away("create"));
+    let storage = opened(&disk, &fickle);
+    for seq in 1..=50 {
+        assert_eq!(find(&storage, "a", seq as u8), [format!("batch {seq}")]);
+    }
+}
