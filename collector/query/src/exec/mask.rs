@@ -264,7 +264,7 @@ fn cost(expr: &Expr) -> u8 {
             (ExprKind::Field(field), ExprKind::Literal(literal))
             | (ExprKind::Literal(literal), ExprKind::Field(field)) => match (field, literal) {
                 (Field::Intrinsic(_), _) => 1,
-                (Field::Attribute(_), Literal::String(_)) => 2,
+                (Field::Attribute(_), Literal::String(_) | Literal::Pattern(_)) => 2,
                 (Field::Attribute(_), _) => 3,
             },
             _ => 5,
@@ -309,8 +309,7 @@ fn holds(op: CompareOp, left: &Expr, right: &Expr, field: &dyn Fn(&Field) -> Val
     match (&left.kind, &right.kind) {
         (_, ExprKind::Literal(Literal::Nil)) => nil(op, &evaluate(left, field)),
         (ExprKind::Literal(Literal::Nil), _) => nil(op, &evaluate(right, field)),
-        (_, ExprKind::Literal(Literal::String(pattern))) if matches!(op, CompareOp::Match | CompareOp::NotMatch) => {
-            let Ok(pattern) = Pattern::new(pattern) else { return false };
+        (_, ExprKind::Literal(Literal::Pattern(pattern))) => {
             let value = evaluate(left, field);
             if op == CompareOp::Match { pattern.is_match(&value) } else { pattern.is_mismatch(&value) }
         }
@@ -343,23 +342,23 @@ fn nil(op: CompareOp, value: &Value) -> bool {
 }
 
 /// A comparison with a literal.
-struct Test {
+struct Test<'q> {
     op: CompareOp,
     value: Value,
-    pattern: Option<Pattern>,
+    pattern: Option<&'q Pattern>,
 }
 
-impl Test {
-    fn new(op: CompareOp, literal: &Literal) -> Self {
-        let pattern = match (op, literal) {
-            (CompareOp::Match | CompareOp::NotMatch, Literal::String(pattern)) => Pattern::new(pattern).ok(),
+impl<'q> Test<'q> {
+    fn new(op: CompareOp, literal: &'q Literal) -> Self {
+        let pattern = match literal {
+            Literal::Pattern(pattern) => Some(pattern),
             _ => None,
         };
         Self { op, value: Value::from(literal), pattern }
     }
 
     fn holds(&self, value: &Value) -> bool {
-        match (self.op, &self.pattern) {
+        match (self.op, self.pattern) {
             (CompareOp::Match, Some(pattern)) => pattern.is_match(value),
             (CompareOp::NotMatch, Some(pattern)) => pattern.is_mismatch(value),
             _ => compare(self.op, value, &self.value),
@@ -367,7 +366,7 @@ impl Test {
     }
 
     fn text(&self, text: &str) -> bool {
-        match (self.op, &self.pattern, &self.value) {
+        match (self.op, self.pattern, &self.value) {
             (CompareOp::Match, Some(pattern), _) => pattern.matches(text),
             (CompareOp::NotMatch, Some(pattern), _) => !pattern.matches(text),
             (op, None, Value::String(other)) => ordered(op, Some(text.cmp(other))),

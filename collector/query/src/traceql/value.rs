@@ -83,6 +83,7 @@ impl From<&Literal> for Value {
             Literal::Float(number) => Self::Float(*number),
             Literal::Duration(ns) => Self::Duration(*ns),
             Literal::String(text) => Self::String(text.clone()),
+            Literal::Pattern(pattern) => Self::String(pattern.text().to_owned()),
             Literal::Status(status) => Self::Status(*status),
             Literal::Kind(kind) => Self::Kind(*kind),
         }

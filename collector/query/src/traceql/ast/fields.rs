@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::traceql::at::At;
+use crate::traceql::{at::At, value::Pattern};
 
 /// What a span is asked for: a tree of literals, fields and operators.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +78,8 @@ pub enum Literal {
     /// In nanoseconds.
     Duration(i64),
     String(String),
+    /// Stands after `=~` and `!~`, and nowhere else.
+    Pattern(Pattern),
     Status(Status),
     Kind(Kind),
 }
