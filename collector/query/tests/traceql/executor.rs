@@ -243,6 +243,22 @@ fn single_spans_are_found_by_every_filter_that_needs_no_more() {
 }
 
 #[test]
+fn queries_of_many_filters_are_answered_as_the_reference_does() {
+    for blocks in [0, 1, 2] {
+        let stored = Stored::new(blocks);
+        for (op, other) in
+            [("||", "{ name = \"nothing\" }"), ("&&", "{ kind = server }"), ("!>>", "{ name = \"nothing\" }")]
+        {
+            for at in [0, 30, 31, 32, 39] {
+                let filter = |number| if number == at { "{ name = \"card\" }" } else { other };
+                let query = (0..40).map(filter).collect::<Vec<_>>().join(&format!(" {op} "));
+                assert_eq!(stored.difference(&query, steps()), None, "{blocks} blocks");
+            }
+        }
+    }
+}
+
+#[test]
 fn newest_first_and_no_more_than_asked_for() {
     let stored = Stored::new(2);
     let Body::Spans(pipeline) = parse("{ }").unwrap().body else { unreachable!() };
