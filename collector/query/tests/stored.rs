@@ -3,5 +3,6 @@
 mod stored {
     mod dependencies;
     mod explain;
+    mod giant;
     mod store;
 }

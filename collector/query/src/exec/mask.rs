@@ -108,7 +108,7 @@ impl<'a> Masks<'a> {
         Self { scope, place: place as u32, part: &scope.parts[place].part }
     }
 
-    /// The spans for which the expression is true. Blocking.
+    /// The spans for which the expression is true; once the budget is spent, some of them. Blocking.
     pub fn kept(&self, expr: &Expr) -> Result<Kept, BlockError> {
         self.within(expr, &Mask::All)
     }
@@ -190,9 +190,10 @@ impl<'a> Masks<'a> {
 
     /// Row by row.
     fn each(&self, expr: &Expr, within: &Mask) -> Result<Mask, BlockError> {
-        let kept = within
-            .rows(self.part.rows)
-            .filter(|row| evaluate(expr, &|field| self.scope.value(field, self.place, *row as u32)).is_true());
+        let pace = self.scope.pace();
+        let rows = within.rows(self.part.rows).take_while(|_| pace.goes_on());
+        let kept =
+            rows.filter(|row| evaluate(expr, &|field| self.scope.value(field, self.place, *row as u32)).is_true());
         Ok(Mask::of(sparse(self.part.rows, kept.map(|row| row as u32))))
     }
 

@@ -16,6 +16,7 @@ use clew_storage::{
 use parking_lot::{Mutex, RwLock};
 
 use super::{
+    budget::{Pace, Stopped},
     cache::Cache,
     coded::Coded,
     field::{Source, cast, first, needs_trace, sources},
@@ -60,7 +61,7 @@ pub struct Links {
 }
 
 impl Scope {
-    /// Of all that was stored at an instant. Blocking.
+    /// Of all that was stored at an instant; what is read goes on the budget of the cache. Blocking.
     pub fn open(snapshot: &Snapshot, cache: &Cache) -> Self {
         let mut scope = Self {
             cache: cache.clone(),
@@ -91,6 +92,16 @@ impl Scope {
         let opened = |part| Opened { part, links: OnceLock::new(), fields: RwLock::default() };
         self.parts.extend(parts.into_iter().map(opened));
         first..self.parts.len()
+    }
+
+    /// For loops over what one part or one trace has.
+    pub(super) fn pace(&self) -> Pace<'_> {
+        Pace::of(self.cache.budget())
+    }
+
+    /// An error once the query may not go on: then masks and traces may lack spans.
+    pub fn check(&self) -> Result<(), Stopped> {
+        self.cache.budget().map_or(Ok(()), |budget| budget.check())
     }
 
     /// Notes that spans may be missing.
@@ -177,7 +188,8 @@ impl Scope {
             return Coded::of(&self.sources(field, part), rows);
         }
         let mut values: Vec<Value> = vec![Value::Nil; rows];
-        for id in self.traces_of(part, mask) {
+        let pace = self.pace();
+        for id in self.traces_of(part, mask).into_iter().take_while(|_| pace.goes_on()) {
             let trace = Trace::read(self, id);
             let here = trace.spans.iter().enumerate().filter(|(_, span)| span.part == part);
             here.for_each(|(at, span)| values[span.row as usize] = trace.value(field, at as u32));

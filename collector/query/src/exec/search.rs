@@ -1,6 +1,6 @@
 //! Finds traces, newest first, and stops when there are enough.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use clew_storage::Snapshot;
 
@@ -113,7 +113,7 @@ pub fn search(
     options: SearchOptions,
     budget: &Budget,
 ) -> Result<Searched, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let filters = Filters::of(pipeline);
     let mut runner = Runner { pipeline, filters, kept: scope.parts.iter().map(|_| Vec::new()).collect() };
     let mut units = units(&scope, options.range).into_iter().peekable();
@@ -199,17 +199,18 @@ fn orphans(trace: &Trace<'_>) -> u32 {
 }
 
 fn services(trace: &Trace<'_>) -> Vec<(String, u32, u32)> {
+    let of = Field::attribute(Of::Resource, "service.name");
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut services: Vec<(String, u32, u32)> = Vec::new();
-    for at in 0..trace.spans.len() as u32 {
-        let Value::String(service) = trace.value(&Field::attribute(Of::Resource, "service.name"), at) else { continue };
-        let failed = u32::from(failed(trace, at));
-        match services.iter_mut().find(|(name, ..)| *name == service) {
-            Some((_, spans, errors)) => {
-                *spans += 1;
-                *errors += failed;
-            }
-            None => services.push((service, 1, failed)),
-        }
+    for at in (0..trace.spans.len() as u32).take_while(|_| trace.goes_on()) {
+        let Value::String(service) = trace.value(&of, at) else { continue };
+        let place = *places.entry(service).or_insert_with_key(|service| {
+            services.push((service.clone(), 0, 0));
+            services.len() - 1
+        });
+        let (_, spans, errors) = &mut services[place];
+        *spans += 1;
+        *errors += u32::from(failed(trace, at));
     }
     services
 }

@@ -83,7 +83,7 @@ pub fn tag_names(
     if of.is_empty() {
         return Ok(Tags { scopes, ..Tags::default() });
     }
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let some = match filter {
         Some(_) => some_spans(&scope, filter, options.range, budget)?,
         None => all_spans(&scope, options.range),
@@ -92,7 +92,7 @@ pub fn tag_names(
         budget.check()?;
         let (part, mask) = &some.parts[at];
         let part = &scope.parts[*part].part;
-        Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, cache, *of, mask)).collect::<Vec<_>>())
+        Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, &scope.cache, *of, mask)).collect::<Vec<_>>())
     });
     let mut all: Vec<BTreeSet<String>> = of.iter().map(|_| BTreeSet::new()).collect();
     for found in found {
@@ -121,7 +121,7 @@ pub fn tag_values(
     options: TagOptions,
     budget: &Budget,
 ) -> Result<TagValues, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let some = some_spans(&scope, filter, options.range, budget)?;
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;

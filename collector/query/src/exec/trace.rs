@@ -13,6 +13,10 @@ pub struct Trace<'a> {
     pub scope: &'a Scope,
     pub id: [u8; 16],
     pub spans: Vec<Span>,
+    /// For loops over its spans: there may be millions.
+    pace: Pace<'a>,
+    root: OnceCell<Option<u32>>,
+    bounds: OnceCell<(u64, u64)>,
     nested: OnceCell<Vec<Nested>>,
     children: OnceCell<Vec<i64>>,
 }
@@ -87,18 +91,23 @@ struct Nested {
 }
 
 impl<'a> Trace<'a> {
-    /// Puts a trace together. Blocking.
+    /// Puts a trace together; once the budget is spent, some of it. Blocking.
     pub fn read(scope: &'a Scope, id: [u8; 16]) -> Self {
         let rows = scope.find(&id);
         let mut spans = Vec::with_capacity(rows.len());
         // Of rows in one block the parents are rows; across blocks only ids say them.
         let mut block_start = 0;
         let mut block_of = None;
+        let mut last_part = None;
         let place_of = |part: u32| scope.blocks.iter().position(|(_, parts)| parts.contains(&(part as usize)));
-        for (at, (part, row)) in rows.iter().enumerate() {
-            let place = place_of(*part);
-            if block_of != Some(place) {
-                (block_of, block_start) = (Some(place), at);
+        let pace = scope.pace();
+        for (at, (part, row)) in rows.iter().enumerate().take_while(|_| pace.goes_on()) {
+            if last_part != Some(*part) {
+                last_part = Some(*part);
+                let place = place_of(*part);
+                if block_of != Some(place) {
+                    (block_of, block_start) = (Some(place), at);
+                }
             }
             let Some(links) = scope.links(*part) else { continue };
             let parent = match (links.parent_row(*row), links.parent_id(*row)) {
@@ -143,12 +152,27 @@ impl<'a> Trace<'a> {
             }
         }
         cut_circles(&mut spans);
-        Self { scope, id, spans, nested: OnceCell::new(), children: OnceCell::new() }
+        Self {
+            scope,
+            id,
+            spans,
+            pace: scope.pace(),
+            root: OnceCell::new(),
+            bounds: OnceCell::new(),
+            nested: OnceCell::new(),
+            children: OnceCell::new(),
+        }
+    }
+
+    /// Whether to go on with the next of its spans, or groups of them.
+    pub fn goes_on(&self) -> bool {
+        self.pace.goes_on()
     }
 
     /// The root: the first span without a parent.
     pub fn root(&self) -> Option<&Span> {
-        self.spans.iter().find(|span| span.parent == Parent::Root)
+        let first = || self.spans.iter().position(|span| span.parent == Parent::Root).map(|at| at as u32);
+        self.root.get_or_init(first).map(|at| &self.spans[at as usize])
     }
 
     /// When the first span starts, nanoseconds since 1970.

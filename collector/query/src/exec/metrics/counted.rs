@@ -75,9 +75,9 @@ fn by_trace(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -
     const TOGETHER: usize = 256;
     let chunks: Vec<&[[u8; 16]]> = traces.chunks(TOGETHER).collect();
     let found = parallel::map(0..chunks.len(), |at| {
-        budget.check()?;
         let mut rows: Vec<(u32, u32)> = Vec::new();
         for id in chunks[at] {
+            budget.check()?;
             let trace = Trace::read(scope, *id);
             for set in runner.run(&trace) {
                 rows.extend(set.spans.iter().map(|at| {
@@ -86,7 +86,7 @@ fn by_trace(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -
                 }));
             }
         }
-        Ok::<_, Stopped>(rows)
+        budget.check().map(|()| rows)
     });
     let mut rows: Vec<Vec<u32>> = scope.parts.iter().map(|_| Vec::new()).collect();
     for found in found {
