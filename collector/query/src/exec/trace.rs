@@ -175,15 +175,24 @@ impl<'a> Trace<'a> {
         self.root.get_or_init(first).map(|at| &self.spans[at as usize])
     }
 
-    /// When the first span starts, nanoseconds since 1970.
+    /// When it begins, nanoseconds since 1970.
     pub fn start(&self) -> u64 {
-        self.spans.iter().map(|span| span.start as u64).min().unwrap_or(0)
+        self.bounds().0
     }
 
-    /// From the first start to the last end, nanoseconds.
+    /// From its beginning to its end, nanoseconds.
     pub fn duration(&self) -> u64 {
-        let end = self.spans.iter().map(Span::end).max();
-        end.unwrap_or(0).saturating_sub(self.start())
+        let (start, end) = self.bounds();
+        end - start
+    }
+
+    /// The first and the last time that spans start or end at, as in [`crate::tree::Tree::bounds`]: times of 0 are not known ones.
+    fn bounds(&self) -> (u64, u64) {
+        *self.bounds.get_or_init(|| {
+            let times = |span: &Span| [span.start as u64, (span.start as u64).wrapping_add_signed(span.duration)];
+            let known = || self.spans.iter().flat_map(times).filter(|time| *time != 0);
+            (known().min().unwrap_or(0), known().max().unwrap_or(0))
+        })
     }
 
     /// What a field of a span is. Blocking.
