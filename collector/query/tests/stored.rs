@@ -4,5 +4,6 @@ mod stored {
     mod dependencies;
     mod explain;
     mod giant;
+    mod repeats;
     mod store;
 }

@@ -86,12 +86,9 @@ impl Mask {
         }
     }
 
-    /// Takes out one row, of so many.
-    pub fn drop_row(&mut self, row: usize, rows: usize) {
-        if self.keeps(row) {
-            let kept = self.rows(rows).filter(|kept| *kept != row).map(|row| row as u32);
-            *self = Self::of(sparse(rows, kept));
-        }
+    /// The same without some rows, of so many.
+    pub fn without(self, rows: Vec<u32>, all: usize) -> Self {
+        self.and(Self::of(!&sparse(all, rows.into_iter())))
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     coded::Coded,
     field::{Source, cast, first, needs_trace, sources},
     mask::Mask,
+    parallel,
     part::{Part, traces_of},
     roots::InMemory,
     trace::Trace,
@@ -214,26 +215,70 @@ impl Scope {
     }
 
     /// Takes spans out that are counted elsewhere too. Only what may have come over two collectors is compared. Blocking.
-    pub fn drop_repeats(&self, masks: &mut [Option<Mask>]) {
-        let blocks = self.blocks.iter().filter(|(block, _)| block.meta().may_duplicate).map(|(_, parts)| parts);
-        let memory = self.memory.iter().filter(|(memory, _)| memory.may_duplicate()).map(|(_, parts)| parts);
-        for part in blocks.chain(memory).flat_map(Range::clone) {
-            let Some(mask) = masks[part].clone() else { continue };
-            for id in self.traces_of(part as u32, &mask) {
-                let rows = self.find(&id);
-                let trace = Trace::read(self, id);
-                if trace.spans.len() == rows.len() {
-                    continue;
-                }
-                let kept: HashSet<(u32, u32)> = trace.spans.iter().map(|span| (span.part, span.row)).collect();
-                for (part, row) in rows.into_iter().filter(|row| !kept.contains(row)) {
-                    let rows = self.parts[part as usize].part.rows;
-                    if let Some(mask) = &mut masks[part as usize] {
-                        mask.drop_row(row as usize, rows);
-                    }
+    ///
+    /// # Errors
+    /// When the budget is spent.
+    pub fn drop_repeats(&self, masks: &mut [Option<Mask>]) -> Result<(), Stopped> {
+        let traces = self.twofold(masks)?;
+        const TOGETHER: usize = 64;
+        let chunks: Vec<&[[u8; 16]]> = traces.chunks(TOGETHER).collect();
+        let found = parallel::map(0..chunks.len(), |at| {
+            let mut repeats: Vec<(u32, u32)> = Vec::new();
+            for id in chunks[at] {
+                let rows = self.find(id);
+                let trace = Trace::read(self, *id);
+                if trace.spans.len() < rows.len() {
+                    let kept: HashSet<(u32, u32)> = trace.spans.iter().map(|span| (span.part, span.row)).collect();
+                    repeats.extend(rows.into_iter().filter(|row| !kept.contains(row)));
                 }
             }
+            // What was read of a trace after the budget was spent is not all of it.
+            self.check().map(|()| repeats)
+        });
+        let mut repeats: Vec<Vec<u32>> = masks.iter().map(|_| Vec::new()).collect();
+        for found in found {
+            found?.into_iter().for_each(|(part, row)| repeats[part as usize].push(row));
         }
+        for (part, repeats) in repeats.into_iter().enumerate().filter(|(_, repeats)| !repeats.is_empty()) {
+            if let Some(mask) = &mut masks[part] {
+                *mask = std::mem::replace(mask, Mask::None).without(repeats, self.parts[part].part.rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// The traces of which spans may be stored twice, each once: they have some that came over two collectors, and lie in more than
+    /// one block or batch.
+    fn twofold(&self, masks: &[Option<Mask>]) -> Result<Vec<[u8; 16]>, Stopped> {
+        let blocks = self.blocks.iter().filter(|(block, _)| block.meta().may_duplicate).map(|(_, parts)| parts);
+        let memory = self.memory.iter().filter(|(memory, _)| memory.may_duplicate()).map(|(_, parts)| parts);
+        let parts: Vec<usize> = blocks.chain(memory).flat_map(Range::clone).collect();
+        // Spans that are the same start at the same time: those in other blocks have no double here.
+        let looked_at = |parts: &Range<usize>| parts.clone().any(|part| masks[part].is_some());
+        let blocks = self.blocks.iter().filter(|(_, parts)| looked_at(parts)).map(|(block, _)| &**block);
+        let blocks: Vec<&Block> = blocks.collect();
+        let found = parallel::map(0..parts.len(), |at| {
+            self.check()?;
+            let Some(mask) = &masks[parts[at]] else { return Ok(Vec::new()) };
+            let mut traces = self.traces_of(parts[at] as u32, mask);
+            traces.retain(|trace| self.is_spread(trace, &blocks));
+            Ok::<_, Stopped>(traces)
+        });
+        let mut traces = Vec::new();
+        for found in found {
+            traces.extend(found?);
+        }
+        traces.sort_unstable();
+        traces.dedup();
+        Ok(traces)
+    }
+
+    /// Whether a trace lies in more than one of these blocks and the batches. A block has no span twice.
+    fn is_spread(&self, trace: &[u8; 16], blocks: &[&Block]) -> bool {
+        let Some(id) = TraceId::new(*trace) else { return false };
+        let blocks = blocks.iter().filter(|block| block.may_hold(&id)).map(|_| 1);
+        let places = blocks.chain(self.memory.iter().map(|(memory, _)| memory.find(&id).len()));
+        places.filter(|places| *places > 0).take(2).sum::<usize>() > 1
     }
 
     /// Where a field's values are in a part; nowhere when they cannot be read. Blocking.

@@ -62,7 +62,7 @@ impl Spans {
         let scope = Scope::open(snapshot, &cache.within(budget));
         let missing = std::mem::take(&mut *scope.missing.lock());
         let mut masks: Vec<Option<Mask>> = scope.parts.iter().map(|_| Some(Mask::All)).collect();
-        scope.drop_repeats(&mut masks);
+        scope.drop_repeats(&mut masks)?;
         let spans = Self { scope, masks, missing };
         spans.whole()?;
         Ok(spans)

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, cmp::Reverse, collections::HashMap};
 
-use super::scope::Scope;
+use super::{budget::Pace, same, scope::Scope};
 use crate::traceql::{
     ast::{Attribute, Field, Intrinsic, Scope as Of},
     value::Value,
@@ -35,7 +35,7 @@ pub struct Span {
 }
 
 /// What is known of a span's parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Parent {
     /// It has none.
     Root,
@@ -136,9 +136,7 @@ impl<'a> Trace<'a> {
     fn of(scope: &'a Scope, id: [u8; 16], mut spans: Vec<Span>) -> Self {
         // By start, the longer one first: what encloses another stands above it.
         spans.sort_by_key(|span| (span.start as u64, Reverse(span.end()), span.id));
-        let same = |a: &Span, b: &Span| (a.id, a.start, a.duration, a.parent) == (b.id, b.start, b.duration, b.parent);
-        let name = |span: &Span| scope.value(&Field::Intrinsic(Intrinsic::Name), span.part, span.row);
-        spans.dedup_by(|a, b| same(a, b) && a.part != b.part && name(a) == name(b));
+        same::drop_repeats(scope, &mut spans);
         let mut places: HashMap<[u8; 8], u32> = HashMap::with_capacity(spans.len());
         for (at, span) in spans.iter().enumerate() {
             places.entry(span.id).or_insert(at as u32);

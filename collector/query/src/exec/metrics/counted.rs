@@ -26,7 +26,7 @@ pub fn counted(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget
             let rows = kept.iter().enumerate().filter(|(_, kept)| kept.is_some());
             let inspected_spans = rows.map(|(part, _)| scope.parts[part].part.rows as u64).sum();
             let mut masks: Vec<Option<Mask>> = kept.into_iter().map(|kept| kept.map(|kept| kept.mask)).collect();
-            scope.drop_repeats(&mut masks);
+            scope.drop_repeats(&mut masks)?;
             return Ok(Counted { masks, inspected_spans });
         }
     }
