@@ -4,6 +4,7 @@ mod stored {
     mod dependencies;
     mod explain;
     mod giant;
+    mod odd;
     mod repeats;
     mod store;
 }

@@ -83,7 +83,9 @@ impl Candidates {
                 };
                 Ok((kept, hits))
             });
-            Ok::<_, Stopped>(result)
+            // The masks are all that is needed of what was read: columns that the cache has no room for go.
+            scope.forget(part);
+            budget.check().map(|()| result)
         });
         let mut spans = 0;
         let mut hits: HashMap<[u8; 16], Hit> = HashMap::new();

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use arrow_array::{Array, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampNanosecondArray, cast::AsArray};
@@ -41,8 +44,13 @@ pub struct Scope {
     pub memory: Vec<(Memory, Range<usize>)>,
     /// Why spans may be missing.
     pub missing: Mutex<Vec<String>>,
+    /// What fields take that were read and not forgotten, about.
+    kept_bytes: AtomicUsize,
     pub(super) memory_roots: InMemory,
 }
+
+/// What a query keeps of fields whether the cache has room for them or not: 128 fields of parts of 128 k rows.
+const MAX_KEPT_BYTES: usize = 256 << 20;
 
 /// A part with the columns that tell how its spans belong together.
 pub struct Opened {
@@ -70,6 +78,7 @@ impl Scope {
             blocks: Vec::new(),
             memory: Vec::new(),
             missing: Mutex::new(snapshot.damaged().map(|error| error.to_string()).collect()),
+            kept_bytes: AtomicUsize::new(0),
             memory_roots: InMemory::new(),
         };
         for memory in snapshot.memory() {
@@ -297,7 +306,22 @@ impl Scope {
                 Vec::new()
             }),
         };
-        opened.fields.write().entry(field.clone()).or_insert_with(|| Arc::new(read)).clone()
+        if self.kept_bytes.load(Ordering::Relaxed) > MAX_KEPT_BYTES {
+            // Traces are gone through in order of their ids, as blocks have them: what was read some time ago is done with.
+            (0..self.parts.len()).for_each(|part| self.forget(part));
+        }
+        let insert = || {
+            self.kept_bytes.fetch_add(opened.bytes_of_field(), Ordering::Relaxed);
+            Arc::new(read)
+        };
+        opened.fields.write().entry(field.clone()).or_insert_with(insert).clone()
+    }
+
+    /// Forgets what was read of the fields of a part: what the cache has room for is there still.
+    pub fn forget(&self, part: usize) {
+        let opened = &self.parts[part];
+        let fields = std::mem::take(&mut *opened.fields.write()).len();
+        self.kept_bytes.fetch_sub(fields * opened.bytes_of_field(), Ordering::Relaxed);
     }
 }
 
@@ -326,9 +350,9 @@ fn read_links(part: &Part, cache: &Cache) -> Result<Option<Links>, BlockError> {
 }
 
 impl Opened {
-    /// Forgets what was read of fields.
-    pub fn forget(&self) {
-        self.fields.write().clear();
+    /// What a field of it takes, about.
+    fn bytes_of_field(&self) -> usize {
+        16 * self.part.rows
     }
 }
 

@@ -232,7 +232,7 @@ impl Spans {
 
     /// Takes back what a query filter has read of a part.
     pub fn forget(&self, part: usize) {
-        self.scope.parts[part].forget();
+        self.scope.forget(part);
     }
 
     /// An error once something could not be read.

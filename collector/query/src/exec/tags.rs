@@ -11,6 +11,7 @@ use clew_storage::{Snapshot, block::BlockError, schema::core};
 
 use super::{
     Budget, Cache, Range, Stopped,
+    budget::Room,
     cache::Key,
     candidates::units,
     coded::Coded,
@@ -112,7 +113,7 @@ pub fn tag_names(
 /// Lists the values that a field has in some spans. Blocking.
 ///
 /// # Errors
-/// When the budget is spent.
+/// When the budget is spent, or the answer would be too long.
 pub fn tag_values(
     snapshot: &Snapshot,
     cache: &Cache,
@@ -126,12 +127,21 @@ pub fn tag_values(
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;
         let (part, mask) = &some.parts[at];
-        Ok::<_, Stopped>(values_kept(&scope, *part, field, mask, options.limit))
+        let values = values_kept(&scope, *part, field, mask, options.limit);
+        scope.forget(*part);
+        budget.check().map(|()| values)
     });
     let mut all = Distinct { limit: options.limit, ..Distinct::default() };
+    let mut room = Room::new();
     for found in found {
         match found? {
-            Ok(values) => values.iter().for_each(|value| all.add(value.clone())),
+            Ok(values) => {
+                for value in values.iter() {
+                    if all.add(value.clone()) {
+                        room.take(value.bytes())?;
+                    }
+                }
+            }
             Err(error) => scope.failed(&error),
         }
     }
@@ -224,9 +234,13 @@ fn values(coded: Coded, mask: &Mask, limit: usize) -> Vec<Value> {
     let mut distinct = Distinct { limit, ..Distinct::default() };
     for (value, _) in coded.values.into_iter().zip(used).filter(|(_, used)| *used) {
         match value {
-            Value::Array(elements) => elements.into_iter().for_each(|element| distinct.add(element)),
+            Value::Array(elements) => elements.into_iter().for_each(|element| {
+                distinct.add(element);
+            }),
             Value::Nil | Value::Opaque => {}
-            one => distinct.add(one),
+            one => {
+                distinct.add(one);
+            }
         }
     }
     distinct.values
@@ -248,9 +262,10 @@ enum Same {
 }
 
 impl Distinct {
-    fn add(&mut self, value: Value) {
+    /// Whether it is a new one, and there is room for it.
+    fn add(&mut self, value: Value) -> bool {
         if self.values.len() >= self.limit {
-            return;
+            return false;
         }
         let same = match &value {
             Value::String(text) => Same::Text(text.clone()),
@@ -260,10 +275,12 @@ impl Distinct {
             Value::Duration(ns) => Same::Bits(3, *ns as u64),
             Value::Status(status) => Same::Bits(4, *status as u64),
             Value::Kind(kind) => Same::Bits(5, *kind as u64),
-            Value::Nil | Value::Array(_) | Value::Opaque => return,
+            Value::Nil | Value::Array(_) | Value::Opaque => return false,
         };
-        if self.seen.insert(same) {
+        let new = self.seen.insert(same);
+        if new {
             self.values.push(value);
         }
+        new
     }
 }

@@ -67,6 +67,17 @@ impl Value {
         }
     }
 
+    /// Bytes of memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::String(text) => text.len(),
+                Self::Array(elements) => elements.iter().map(Self::bytes).sum(),
+                _ => 0,
+            }
+    }
+
     /// Several values as one: nil when there are none, an array otherwise, even of one.
     #[must_use]
     pub fn array(elements: Vec<Self>) -> Self {

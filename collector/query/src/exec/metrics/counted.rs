@@ -47,10 +47,13 @@ fn by_part(scope: &Scope, filter: &SpansetExpr, range: Range, budget: &Budget) -
     let read = parallel::map(0..looked.len(), |at| {
         budget.check()?;
         let masks = Masks::of(scope, looked[at]);
-        Ok(match &filter.kind {
+        let kept = match &filter.kind {
             SpansetKind::Filter(Some(filter)) => masks.kept(filter),
             _ => Ok(Kept { mask: Mask::All, exact: true }),
-        })
+        };
+        // The mask is all that is needed of what was read: columns that the cache has no room for go.
+        scope.forget(looked[at]);
+        budget.check().map(|()| kept)
     });
     let mut kept: Vec<Option<Kept>> = scope.parts.iter().map(|_| None).collect();
     for (part, read) in looked.into_iter().zip(read) {

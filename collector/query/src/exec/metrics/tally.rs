@@ -306,7 +306,9 @@ impl Tally<'_> {
             return Ok(());
         };
         let starts = starts.values();
+        let labels_before = state.groups.bytes;
         let groups = of_part(self.scope, part as u32, self.by, mask, &mut state.groups)?;
+        state.spend(state.groups.bytes - labels_before)?;
         let steps = self.options.steps;
         let more = (state.groups.labels.len() - state.cells.len()) * steps.count();
         state.spend(more * size_of::<C>())?;
@@ -334,6 +336,7 @@ impl Tally<'_> {
         }
         state.spend(state.cell_bytes(field.is_some()).saturating_sub(before))?;
         state.taken.push(Taken { part, spans });
+        self.scope.forget(part);
         Ok(())
     }
 }
