@@ -51,10 +51,36 @@ async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
     Ok(())
 }
 
-/// A query that takes a while to read.
+/// A query that takes a while: hundreds of stages.
 pub fn slow() -> String {
-    let slow: String = (0..30).map(|at| format!("{{ .a{at} =~ \"(a|b|c){{1,200}}\" }} || ")).collect();
-    format!("{slow} {{ name = \"charge\" }}")
+    vec!["{}||{}"; 400].join("|") + "|{ name = \"charge\" }"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_told_so_however_many_run() -> Result<()> {
+    let shop = Shop::open(&["--max-queries=1", "--max-waiting-queries=0"])?;
+    for number in 0..40 {
+        shop.send(None, &order(number, now())).await?;
+    }
+    let slow = slow();
+    let (params, wrong) = ([("q", &*slow)], [("q", "{ status = }")]);
+    let busy = async {
+        loop {
+            // Most of them are refused: one runs at all times.
+            join_all((0..4).map(|_| shop.ask("/api/search", &params))).await;
+        }
+    };
+    let asked = async {
+        for _ in 0..100 {
+            let answer = shop.ask("/api/search", &wrong).await?;
+            anyhow::ensure!(answer.status == 400, "{} {}", answer.status, answer.text());
+        }
+        Ok(())
+    };
+    tokio::select! {
+        asked = asked => asked,
+        () = busy => Ok(()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
