@@ -221,7 +221,7 @@ fn single_spans_are_found_by_every_filter_that_needs_no_more() {
         let mut matches = Matches::new(stored.snapshot.clone(), filter);
         let (mut found, mut spans) = (Vec::new(), 0);
         loop {
-            let piece = matches.next(&stored.cache, &budget).unwrap();
+            let piece = matches.next(&stored.cache, &budget, Duration::from_secs(60)).unwrap();
             let resources = TracesData::decode(&*piece.otlp).unwrap().resource_spans;
             let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
             found.extend(scopes.flat_map(|scope| scope.spans).map(|span| hex::encode(span.span_id)));
@@ -240,6 +240,26 @@ fn single_spans_are_found_by_every_filter_that_needs_no_more() {
         assert_eq!(found, expected, "{text}");
     });
     assert!(filters > 100, "{filters}");
+}
+
+#[test]
+fn a_tail_that_has_no_time_goes_on_piece_by_piece() {
+    let stored = Stored::new(3);
+    let Body::Spans(pipeline) = parse("{ name = \"card\" }").unwrap().body else { unreachable!() };
+    let filter = SpanFilter::of(parse("{ name = \"card\" }").unwrap()).unwrap();
+    let (budget, _client) = Budget::new(Duration::from_secs(60));
+    let mut matches = Matches::new(stored.snapshot.clone(), filter);
+    let mut spans = Vec::new();
+    loop {
+        let piece = matches.next(&stored.cache, &budget, Duration::ZERO).unwrap();
+        spans.push(piece.spans);
+        if piece.last {
+            break;
+        }
+    }
+    assert!(spans.len() >= 4, "a piece for each block and one for memory: {spans:?}");
+    let found: u32 = stored.search(&pipeline).iter().flat_map(|trace| &trace.sets).map(|set| set.matched).sum();
+    assert_eq!(spans.iter().sum::<u64>(), u64::from(found));
 }
 
 #[test]
