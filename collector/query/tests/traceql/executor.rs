@@ -279,6 +279,30 @@ fn queries_of_many_filters_are_answered_as_the_reference_does() {
 }
 
 #[test]
+fn the_limit_of_series_holds_for_the_answer() {
+    let stored = Stored::new(2);
+    let measure = |query: &str, max_series| {
+        let Body::Metrics(expr) = parse(query).unwrap().body else { unreachable!() };
+        let options = MetricsOptions { steps: steps(), exemplars: 0, max_series };
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        metrics(&stored.snapshot, &stored.cache, &expr, options, &budget)
+    };
+    let error = measure("{ } | rate() by (name)", 3).unwrap_err().to_string();
+    assert!(error.contains("series, more than 3") && error.contains("topk"), "{error}");
+    assert_eq!(measure("{ } | count_over_time() by (name) | topk(1)", 3).unwrap().series.len(), 3);
+
+    let all = measure("{ } | compare({ status = error })", 10_000).unwrap();
+    assert_eq!(all.missing, [""; 0]);
+    let most = all.series.len() / 2;
+    let some = measure("{ } | compare({ status = error })", most).unwrap();
+    assert!(!some.series.is_empty() && some.series.len() <= most, "{} of {most}", some.series.len());
+    assert!(some.missing[0].contains(&format!("more than {most}; left out are those of ")), "{:?}", some.missing);
+    let field = |series: &TimeSeries| series.labels[1].0.clone();
+    let of_field = |all: &[TimeSeries], one: &str| all.iter().filter(|series| field(series) == one).count();
+    assert!(some.series.iter().all(|one| of_field(&some.series, &field(one)) == of_field(&all.series, &field(one))));
+}
+
+#[test]
 fn newest_first_and_no_more_than_asked_for() {
     let stored = Stored::new(2);
     let Body::Spans(pipeline) = parse("{ }").unwrap().body else { unreachable!() };

@@ -25,7 +25,7 @@ pub struct Tallied {
     pub exemplars: Vec<Exemplar>,
 }
 
-/// Memory for what is tallied, each thread's.
+/// Memory for what is tallied, each thread's, and for the series of it.
 const MAX_BYTES: usize = 512 << 20;
 
 /// What is known of the spans of a group at a step.
@@ -259,18 +259,18 @@ impl Tally<'_> {
             all.taken.extend(state.taken);
         }
         all.cells.iter_mut().flatten().for_each(Cell::finish);
-        let mut series = Vec::new();
+        let mut series: Vec<TimeSeries> = Vec::new();
+        let mut bytes = 0;
         // A group may have spans at other times only.
         let groups = all.groups.labels.iter().zip(&all.cells);
         for (values, cells) in groups.filter(|(_, cells)| !cells.iter().all(Cell::is_empty)) {
-            series.extend(make(&self.labels(values), cells));
-        }
-        series.retain(|series: &TimeSeries| series.values.iter().any(Option::is_some));
-        if series.len() > self.options.max_series {
-            let most = self.options.max_series;
-            let why =
-                format!("the query makes {} series, more than {most}; group by less, or filter more", series.len());
-            return Err(Stopped::TooMuch(why));
+            let made = make(&self.labels(values), cells).into_iter();
+            let made = made.filter(|series| series.values.iter().any(Option::is_some));
+            for made in made {
+                bytes += size_of_val(&made.values[..]) + labels_bytes(&made.labels);
+                within(bytes)?;
+                series.push(made);
+            }
         }
         let exemplars = match self.options.exemplars {
             0 => Vec::new(),
@@ -344,16 +344,24 @@ impl Tally<'_> {
 impl<C: Cell> State<C> {
     fn spend(&mut self, bytes: usize) -> Result<(), Stopped> {
         self.bytes += bytes;
-        if self.bytes > MAX_BYTES {
-            let why = format!("the query needs more than {MAX_BYTES} bytes; group by less, or take longer steps");
-            return Err(Stopped::TooMuch(why));
-        }
-        Ok(())
+        within(self.bytes)
     }
 
     fn cell_bytes(&self, grows: bool) -> usize {
         if grows { self.cells.iter().flatten().map(Cell::bytes).sum() } else { 0 }
     }
+}
+
+fn within(bytes: usize) -> Result<(), Stopped> {
+    if bytes > MAX_BYTES {
+        let why = format!("the query needs more than {MAX_BYTES} bytes; group by less, or take longer steps");
+        return Err(Stopped::TooMuch(why));
+    }
+    Ok(())
+}
+
+fn labels_bytes(labels: &[(String, Value)]) -> usize {
+    labels.iter().map(|(name, value)| size_of::<String>() + name.len() + value.bytes()).sum()
 }
 
 /// Visits the rows of a mask.
