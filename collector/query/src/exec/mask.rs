@@ -14,7 +14,7 @@ use super::{
 };
 use crate::traceql::{
     ast::{CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Status},
-    value::{Pattern, Value, arithmetic, compare, negate},
+    value::{Pattern, Value, arithmetic, asks_for_whole, compare, negate},
 };
 
 /// Rows of a part.
@@ -156,7 +156,7 @@ impl<'a> Masks<'a> {
                 (ExprKind::Literal(literal), ExprKind::Field(field))
                     if !matches!(op, CompareOp::Match | CompareOp::NotMatch) =>
                 {
-                    exact(self.compare(field, mirrored(*op), literal)?)
+                    exact(self.compare(field, op.mirrored(), literal)?)
                 }
                 _ => exact(self.each(expr, within)?),
             },
@@ -269,16 +269,6 @@ fn cost(expr: &Expr) -> u8 {
         },
         ExprKind::Logic { .. } => 4,
         _ => 5,
-    }
-}
-
-fn mirrored(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Less => CompareOp::Greater,
-        CompareOp::LessEq => CompareOp::GreaterEq,
-        CompareOp::Greater => CompareOp::Less,
-        CompareOp::GreaterEq => CompareOp::LessEq,
-        same => same,
     }
 }
 
@@ -396,6 +386,7 @@ impl<'q> Test<'q> {
             Source::Int(array) | Source::Duration(array) => {
                 self.numbers(array.values(), |value| value as f64).and(Mask::of(source.present()))
             }
+            Source::Float(_) if asks_for_whole(self.op, &self.value) => Mask::None,
             Source::Float(array) => match self.value.as_number() {
                 Some(other) => {
                     let values = array.values();
