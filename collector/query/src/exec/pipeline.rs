@@ -182,6 +182,12 @@ impl Runner<'_> {
                 let (left, right) = (self.scalar(left, trace, set), self.scalar(right, trace, set));
                 arithmetic(*op, &left, &right)
             }
+            ScalarKind::Pipeline { pipeline, of } => {
+                let mut left = self.left_of(pipeline, trace, &set.spans);
+                let value = self.scalar(of, trace, &mut left);
+                set.attributes.push((expr.to_string(), value.clone()));
+                value
+            }
             ScalarKind::Aggregate { op, of } => {
                 let value = match of {
                     None => Value::Int(set.spans.len() as i64),

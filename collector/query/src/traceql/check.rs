@@ -114,6 +114,10 @@ fn scalar(scalar_expr: &ScalarExpr) -> Result<(), Fault> {
                 found => Fault::new(expr.at, format!("found {}, expected a number for `{op}`", found.what())),
             }
         }
+        ScalarKind::Pipeline { pipeline: stages, of } => {
+            pipeline(stages)?;
+            scalar(of)
+        }
         ScalarKind::Negate(operand) => scalar(operand),
         ScalarKind::Binary { left, right, .. } => {
             scalar(left)?;
@@ -126,6 +130,7 @@ fn has_aggregate(scalar: &ScalarExpr) -> bool {
     match &scalar.kind {
         ScalarKind::Literal(_) => false,
         ScalarKind::Aggregate { .. } => true,
+        ScalarKind::Pipeline { of, .. } => has_aggregate(of),
         ScalarKind::Negate(operand) => has_aggregate(operand),
         ScalarKind::Binary { left, right, .. } => has_aggregate(left) || has_aggregate(right),
     }
