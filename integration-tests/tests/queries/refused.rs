@@ -7,7 +7,9 @@ use clew_integration_tests::{
     metric,
     shop::{Shop, now, order},
 };
+use clew_proto::v1::{SearchRequest, query_client::QueryClient};
 use futures_util::future::join_all;
+use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
@@ -48,6 +50,40 @@ async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
         assert_eq!(answer.status, status, "{}", answer.text());
     }
     assert!(metric(shop.collector.admin, r#"clew_collector_queries_total{kind="search",outcome="invalid"}"#) >= 2.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_too_much_is_refused_with_its_limit() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let (search, range) = ("/api/search", "/api/metrics/query_range");
+    let nested = format!("{{ {}.a{} }}", "(".repeat(10_000), ")".repeat(10_000));
+    let patterns = vec!["{ .a =~ \"a\" }"; 33].join(" || ");
+    let long = format!("{{ .a = \"{}\" }}", "x".repeat(1_000_000));
+    let years = [("q", "{ } | rate()"), ("start", "0"), ("end", "1900000000"), ("step", "1ns")];
+    for (path, params, what) in [
+        (search, &[("q", "{ }"), ("limit", "2147483648")][..], "10000 at most"),
+        (search, &[("q", "{ }"), ("spss", "2147483648")], "1000 at most"),
+        (range, &years, "11000 at most"),
+        (range, &[("q", "{ } | rate()"), ("maxSeries", "2147483648")], "10000 at most"),
+        ("/api/search/tags", &[("limit", "2147483648")], "100000 at most"),
+        (search, &[("q", "{ .a =~ \"(a{1000}){1000}\" }")], "more than 4194304 bytes"),
+        (search, &[("q", &patterns)], "at most 32 regular expressions"),
+        (search, &[("q", &nested)], "nested more than 100 deep"),
+    ] {
+        let answer = shop.ask(path, params).await?;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert!(answer.text().contains(what), "{path}: expected {what}, found {}", answer.text());
+    }
+    // No address is so long; a message may be.
+    let answer = shop.ask(search, &[("q", &long)]).await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| (400..500).contains(&answer.status)));
+    let mut client = QueryClient::connect(shop.collector.url()).await?;
+    let refused = client.search(SearchRequest { query: long, ..SearchRequest::default() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("65536 at most"), "{}", refused.message());
+    assert_eq!(shop.found(&[("q", "{ }")]).await?.len(), 1, "it goes on");
     Ok(())
 }
 
