@@ -98,6 +98,9 @@ pub struct Options {
     pub max_tails: usize,
     /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
     pub query_timeout_s: u64,
+    /// How much queries give way to those who take spans in when there is more to do than processors: 10 leaves them a tenth, 19 next
+    /// to nothing, 0 as much as anybody. No more than 19. Linux only.
+    pub query_nice: u8,
     /// Memory for columns of blocks that queries have read, so that the next one need not read them. 0: none is kept.
     pub query_cache_bytes: Bytes,
     /// Seconds that a request's body may take to come.
@@ -145,6 +148,7 @@ impl Default for Options {
             max_sql_memory_bytes: Bytes(512 << 20),
             max_tails: 64,
             query_timeout_s: 30,
+            query_nice: 10,
             query_cache_bytes: Bytes(512 << 20),
             body_timeout_s: 30,
             drain_timeout_s: 8,
@@ -269,6 +273,10 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_QUERY_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_timeout_s: Option<u64>,
+    /// How much queries give way to those who take spans in, from 0 to 19
+    #[arg(long, value_name = "NICE", env = "CLEW_COLLECTOR_QUERY_NICE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_nice: Option<u8>,
     /// Memory for columns that queries have read, such as 512MiB
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_QUERY_CACHE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

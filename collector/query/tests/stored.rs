@@ -3,5 +3,8 @@
 mod stored {
     mod dependencies;
     mod explain;
+    mod giant;
+    mod odd;
+    mod repeats;
     mod store;
 }

@@ -18,6 +18,8 @@ use crate::metrics::{Counted, QueryKind};
 const QUIET: Duration = Duration::from_secs(10);
 /// What comes within is looked at together.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long what is new is looked at in one go: others need the thread too, and the time of a query is not for all that there is.
+const PIECE: Duration = Duration::from_secs(1);
 /// When to come back.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -99,11 +101,12 @@ impl Follower {
                 }
             };
             let (cache, budget, client) = self.queries.budget();
-            let looked = self.queries.world.work.run(move || {
-                let matched = matches.next(&cache, &budget);
+            let within = PIECE.min(self.queries.timeout / 2);
+            let looked = self.queries.threads.run(move || {
+                let matched = matches.next(&cache, &budget, within);
                 (matched, matches)
             });
-            let (matched, matches) = looked.await;
+            let (matched, matches) = looked.await?;
             drop(client);
             let Matched { otlp, spans, last } = matched?;
             let missing = if last { matches.missing().to_vec() } else { Vec::new() };

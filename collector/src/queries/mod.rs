@@ -1,6 +1,6 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
-//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
+//! `places` says who may run, `threads` where, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
 //! `field`, `value`, `parts` and `partial` are what requests and answers of all kinds have in common. `follow` goes on for as long as
 //! somebody listens. `sql` runs SQL.
 //! The work itself is `clew_query::exec`.
@@ -15,6 +15,7 @@ pub mod partial;
 pub mod parts;
 mod places;
 mod sql;
+mod threads;
 pub mod value;
 
 use std::{
@@ -26,7 +27,7 @@ use clew_common::{ids::Tenant, world::World};
 use clew_query::{
     exec::{
         self, Budget, Cache, Client, Dependencies, ExplainOptions, Explained, Measured, MetricsOptions, Range,
-        SearchOptions, Searched, TagOptions, TagScope, TagValues, Tags,
+        SearchOptions, Searched, Stopped, TagOptions, TagScope, TagValues, Tags,
     },
     traceql::{
         self,
@@ -41,6 +42,7 @@ pub use self::{
     follow::{Followed, Follower},
     places::Places,
     sql::{Rows, SqlQuery, SqlThreads},
+    threads::QueryThreads,
 };
 use crate::metrics::{QueryKind, QueryMetrics};
 
@@ -60,8 +62,10 @@ pub struct Queries {
     pub timeout: Duration,
     /// Decoded bytes of blocks that one may read.
     pub max_read_bytes: u64,
-    /// Threads.
+    /// What time it is.
     pub world: World,
+    /// Threads.
+    pub threads: QueryThreads,
     /// Threads for SQL.
     pub sql: SqlThreads,
     /// How many may follow what comes in.
@@ -114,9 +118,12 @@ impl Queries {
         query: String,
         options: SearchOptions,
     ) -> Result<Asked<Searched>, QueryError> {
-        self.run(tenant, QueryKind::Search, move |snapshot, cache, budget| {
-            Ok(exec::search(snapshot, cache, &spans(&query)?, options, budget)?)
-        })
+        self.run(
+            tenant,
+            QueryKind::Search,
+            move || spans(&query),
+            move |pipeline, (snapshot, cache, budget)| exec::search(snapshot, cache, &pipeline, options, budget),
+        )
         .await
     }
 
@@ -130,10 +137,13 @@ impl Queries {
         query: String,
         options: MetricsOptions,
     ) -> Result<Asked<Measured>, QueryError> {
-        self.run(tenant, QueryKind::Metrics, move |snapshot, cache, budget| {
+        let read = move || {
             let query = parse(&query)?;
             let exemplars = exemplars(&query, options.exemplars);
-            Ok(exec::metrics(snapshot, cache, &series(query)?, MetricsOptions { exemplars, ..options }, budget)?)
+            Ok((series(query)?, MetricsOptions { exemplars, ..options }))
+        };
+        self.run(tenant, QueryKind::Metrics, read, |(expr, options), (snapshot, cache, budget)| {
+            exec::metrics(snapshot, cache, &expr, options, budget)
         })
         .await
     }
@@ -150,10 +160,14 @@ impl Queries {
         filter: String,
         options: TagOptions,
     ) -> Result<Asked<Tags>, QueryError> {
-        self.run(tenant, QueryKind::TagNames, move |snapshot, cache, budget| {
-            let filter = filter::readable(&filter);
-            Ok(exec::tag_names(snapshot, cache, scope, filter.as_ref(), options, budget)?)
-        })
+        self.run(
+            tenant,
+            QueryKind::TagNames,
+            move || Ok(filter::readable(&filter)),
+            move |filter, (snapshot, cache, budget)| {
+                exec::tag_names(snapshot, cache, scope, filter.as_ref(), options, budget)
+            },
+        )
         .await
     }
 
@@ -169,10 +183,14 @@ impl Queries {
         filter: String,
         options: TagOptions,
     ) -> Result<Asked<TagValues>, QueryError> {
-        self.run(tenant, QueryKind::TagValues, move |snapshot, cache, budget| {
-            let filter = filter::readable(&filter);
-            Ok(exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)?)
-        })
+        self.run(
+            tenant,
+            QueryKind::TagValues,
+            move || Ok(filter::readable(&filter)),
+            move |filter, (snapshot, cache, budget)| {
+                exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)
+            },
+        )
         .await
     }
 
@@ -181,9 +199,12 @@ impl Queries {
     /// # Errors
     /// When there is no answer.
     pub async fn dependencies(&self, tenant: &Tenant, range: Range) -> Result<Asked<Dependencies>, QueryError> {
-        self.run(tenant, QueryKind::Dependencies, move |snapshot, cache, budget| {
-            Ok(exec::dependencies(snapshot, cache, range, budget)?)
-        })
+        self.run(
+            tenant,
+            QueryKind::Dependencies,
+            || Ok(()),
+            move |(), (snapshot, cache, budget)| exec::dependencies(snapshot, cache, range, budget),
+        )
         .await
     }
 
@@ -198,12 +219,17 @@ impl Queries {
         baseline: String,
         options: ExplainOptions,
     ) -> Result<Asked<Explained>, QueryError> {
-        self.run(tenant, QueryKind::Explain, move |snapshot, cache, budget| {
+        let read = move || {
             let selection = filter_of(&selection)?.ok_or_else(|| {
                 QueryError::invalid("all spans are selected: there are no others to compare them with")
             })?;
             let baseline = if baseline.trim().is_empty() { None } else { filter_of(&baseline)? };
-            Ok(exec::explain(snapshot, cache, &selection, baseline.as_ref(), options, budget)?)
+            Ok((selection, baseline))
+        };
+        self.run(tenant, QueryKind::Explain, read, move |(selection, baseline), (snapshot, cache, budget)| {
+            let explained = exec::explain(snapshot, cache, &selection, baseline.as_ref(), options, budget)?;
+            // What was read after it was spent is not all.
+            budget.check().map(|()| explained)
         })
         .await
     }
@@ -226,16 +252,26 @@ impl Queries {
         (self.cache.within(&budget), budget, client)
     }
 
-    /// Runs a query on a thread for blocking work. It ends early when the returned future is dropped.
+    /// Reads a query and runs it, on a thread for blocking work. It ends early when the returned future is dropped. One that makes no sense
+    /// needs no place: it is told so at once, however many run.
     #[tracing::instrument(name = "query", skip_all, fields(kind = ?kind))]
-    async fn run<T: Answer + Send + 'static>(
+    async fn run<Q: Send + 'static, T: Answer + Send + 'static>(
         &self,
         tenant: &Tenant,
         kind: QueryKind,
-        query: impl FnOnce(&Snapshot, &Cache, &Budget) -> Result<T, QueryError> + Send + 'static,
+        read: impl FnOnce() -> Result<Q, QueryError> + Send + 'static,
+        run: impl FnOnce(Q, (&Snapshot, &Cache, &Budget)) -> Result<T, Stopped> + Send + 'static,
     ) -> Result<Asked<T>, QueryError> {
         // When the future is dropped this counts it.
         let mut counted = self.metrics.begin(kind);
+        let started = Instant::now();
+        let query = match self.threads.run(read).await.flatten() {
+            Ok(query) => query,
+            Err(error) => {
+                counted.failed(started.elapsed(), error.outcome());
+                return Err(error);
+            }
+        };
         let place = match self.places.take().await {
             Ok(place) => place,
             Err(error) => {
@@ -246,13 +282,13 @@ impl Queries {
         let started = Instant::now();
         let (cache, budget, client) = self.budget();
         let snapshot = self.storage.snapshot(tenant);
-        let result = self.world.work.run(move || {
+        let result = self.threads.run(move || {
             // A cancelled query has its place until it notices.
             let _place = place;
             let blocks = snapshot.blocks().len();
-            query(&snapshot, &cache, &budget).map(|answer| Asked { answer, blocks })
+            Ok(run(query, (&snapshot, &cache, &budget)).map(|answer| Asked { answer, blocks })?)
         });
-        let result = result.await;
+        let result = result.await.flatten();
         drop(client);
         match &result {
             Ok(Asked { answer, .. }) => {

@@ -24,13 +24,18 @@ pub struct Places {
 }
 
 impl Places {
-    /// So many may run, and so many more wait a moment. No more than there are processors run, whatever is said: each uses
-    /// all of them, and those who take spans in need some of their time.
+    /// How many run where so many may: no more than there are processors, whatever is said. Each uses all of them.
+    #[must_use]
+    pub fn running(said: usize) -> usize {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        said.min(processors.max(2))
+    }
+
+    /// So many may run, and so many more wait a moment.
     #[must_use]
     pub fn new(running: usize, waiting: usize) -> Self {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            running: Arc::new(Semaphore::new(running.min(processors.max(2)))),
+            running: Arc::new(Semaphore::new(Self::running(running))),
             waiting: Arc::new(Semaphore::new(waiting)),
             wait: WAIT,
         }

@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant as Moment, timeout, timeout_at},
 };
 
-use super::{Queries, QueryError};
+use super::{
+    Queries, QueryError,
+    threads::{Threads, give_way},
+};
 use crate::metrics::QueryKind;
 
 /// Batches that wait for a client. What is not taken is not worked out.
@@ -59,39 +62,25 @@ pub struct Rows {
 pub struct SqlThreads {
     runtime: Arc<OnceLock<Threads>>,
     limits: Limits,
-}
-
-#[derive(Debug)]
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // Waiting for them is not allowed where this may be dropped.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    nice: u8,
 }
 
 impl SqlThreads {
-    /// Each query gets so much memory for what it keeps.
+    /// Each query gets so much memory for what it keeps. They give way as [`super::QueryThreads`] do.
     #[must_use]
-    pub fn new(memory_bytes: usize) -> Self {
+    pub fn new(memory_bytes: usize, nice: u8) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { runtime: Arc::default(), limits: Limits { memory_bytes, threads } }
+        Self { runtime: Arc::default(), limits: Limits { memory_bytes, threads }, nice }
     }
 
     fn runtime(&self) -> Result<&Runtime, QueryError> {
+        let nice = self.nice;
         let start = || {
             let mut builder = Builder::new_multi_thread();
             let builder = builder.worker_threads(self.limits.threads).thread_stack_size(STACK_BYTES);
-            Threads(builder.thread_name("sql").enable_time().build().ok())
+            Threads(builder.thread_name("sql").on_thread_start(move || give_way(nice)).enable_time().build().ok())
         };
-        let threads = self.runtime.get_or_init(start);
-        threads
-            .0
-            .as_ref()
-            .ok_or_else(|| QueryError::Failed("no threads for queries in SQL could be started".to_owned()))
+        self.runtime.get_or_init(start).get()
     }
 }
 

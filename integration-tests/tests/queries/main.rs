@@ -10,3 +10,4 @@ mod refused;
 mod search;
 mod sql;
 mod tags;
+mod trace;

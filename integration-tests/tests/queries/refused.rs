@@ -7,7 +7,9 @@ use clew_integration_tests::{
     metric,
     shop::{Shop, now, order},
 };
+use clew_proto::v1::{SearchRequest, query_client::QueryClient};
 use futures_util::future::join_all;
+use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
@@ -51,10 +53,70 @@ async fn what_makes_no_sense_is_refused_with_words() -> Result<()> {
     Ok(())
 }
 
-/// A query that takes a while to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_too_much_is_refused_with_its_limit() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let (search, range) = ("/api/search", "/api/metrics/query_range");
+    let nested = format!("{{ {}.a{} }}", "(".repeat(10_000), ")".repeat(10_000));
+    let patterns = vec!["{ .a =~ \"a\" }"; 33].join(" || ");
+    let long = format!("{{ .a = \"{}\" }}", "x".repeat(1_000_000));
+    let years = [("q", "{ } | rate()"), ("start", "0"), ("end", "1900000000"), ("step", "1ns")];
+    for (path, params, what) in [
+        (search, &[("q", "{ }"), ("limit", "2147483648")][..], "10000 at most"),
+        (search, &[("q", "{ }"), ("spss", "2147483648")], "1000 at most"),
+        (range, &years, "11000 at most"),
+        (range, &[("q", "{ } | rate()"), ("maxSeries", "2147483648")], "10000 at most"),
+        ("/api/search/tags", &[("limit", "2147483648")], "100000 at most"),
+        (search, &[("q", "{ .a =~ \"(a{1000}){1000}\" }")], "more than 4194304 bytes"),
+        (search, &[("q", &patterns)], "at most 32 regular expressions"),
+        (search, &[("q", &nested)], "nested more than 100 deep"),
+    ] {
+        let answer = shop.ask(path, params).await?;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert!(answer.text().contains(what), "{path}: expected {what}, found {}", answer.text());
+    }
+    // No address is so long; a message may be.
+    let answer = shop.ask(search, &[("q", &long)]).await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| (400..500).contains(&answer.status)));
+    let mut client = QueryClient::connect(shop.collector.url()).await?;
+    let refused = client.search(SearchRequest { query: long, ..SearchRequest::default() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("65536 at most"), "{}", refused.message());
+    assert_eq!(shop.found(&[("q", "{ }")]).await?.len(), 1, "it goes on");
+    Ok(())
+}
+
+/// A query that takes a while: hundreds of stages.
 pub fn slow() -> String {
-    let slow: String = (0..30).map(|at| format!("{{ .a{at} =~ \"(a|b|c){{1,200}}\" }} || ")).collect();
-    format!("{slow} {{ name = \"charge\" }}")
+    vec!["{}||{}"; 400].join("|") + "|{ name = \"charge\" }"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_told_so_however_many_run() -> Result<()> {
+    let shop = Shop::open(&["--max-queries=1", "--max-waiting-queries=0"])?;
+    for number in 0..40 {
+        shop.send(None, &order(number, now())).await?;
+    }
+    let slow = slow();
+    let (params, wrong) = ([("q", &*slow)], [("q", "{ status = }")]);
+    let busy = async {
+        loop {
+            // Most of them are refused: one runs at all times.
+            join_all((0..4).map(|_| shop.ask("/api/search", &params))).await;
+        }
+    };
+    let asked = async {
+        for _ in 0..100 {
+            let answer = shop.ask("/api/search", &wrong).await?;
+            anyhow::ensure!(answer.status == 400, "{} {}", answer.status, answer.text());
+        }
+        Ok(())
+    };
+    tokio::select! {
+        asked = asked => asked,
+        () = busy => Ok(()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

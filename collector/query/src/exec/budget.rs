@@ -1,6 +1,7 @@
 //! What a query may take.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -89,5 +90,81 @@ impl Budget {
             )));
         }
         Ok(())
+    }
+}
+
+/// Bytes of an answer at most: 10,000 traces, each with 100 spans of 200 bytes, are within.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// How much longer an answer may become.
+#[derive(Debug)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// Of an answer that is empty.
+    pub(super) fn new() -> Self {
+        Self(MAX_ANSWER_BYTES)
+    }
+
+    /// Takes room for so many bytes.
+    ///
+    /// # Errors
+    /// When there is not so much.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Stopped> {
+        let Some(left) = self.0.checked_sub(bytes) else {
+            return Err(Stopped::TooMuch(format!(
+                "the answer has more than {} MiB; ask for fewer traces or values, fewer spans of each, or fewer fields",
+                MAX_ANSWER_BYTES >> 20
+            )));
+        };
+        self.0 = left;
+        Ok(())
+    }
+}
+
+/// Asks a budget now and then, in loops over what one part or one trace has.
+///
+/// A loop that ends early leaves less than there is. A budget that is spent stays so: whoever began the loop checks it before he
+/// believes what came of it.
+#[derive(Debug)]
+pub(super) struct Pace<'b> {
+    budget: Option<&'b Budget>,
+    asked: Cell<u32>,
+    over: Cell<bool>,
+}
+
+impl<'b> Pace<'b> {
+    /// How often it says yes without a look at the clock: that takes as long as a span or two.
+    const EACH: u32 = 1024;
+
+    /// Without a budget it always goes on.
+    pub(super) fn of(budget: Option<&'b Budget>) -> Self {
+        Self { budget, asked: Cell::new(0), over: Cell::new(false) }
+    }
+
+    /// Whether to go on with the next one.
+    pub(super) fn goes_on(&self) -> bool {
+        let asked = self.asked.get();
+        self.asked.set(asked.wrapping_add(1));
+        if asked.is_multiple_of(Self::EACH) && self.budget.is_some_and(|budget| budget.check().is_err()) {
+            self.over.set(true);
+        }
+        !self.over.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_ends_soon_after_its_budget_is_spent() {
+        let (budget, client) = Budget::new(Duration::from_secs(60));
+        let pace = Pace::of(Some(&budget));
+        assert!((0..5_000).all(|_| pace.goes_on()));
+        drop(client);
+        let more = (0..5_000).take_while(|_| pace.goes_on()).count();
+        assert!(more < Pace::EACH as usize, "{more}");
+        assert!((0..5_000).all(|_| Pace::of(None).goes_on()));
     }
 }

@@ -89,6 +89,11 @@ impl Cache {
         Self { shared: self.shared.clone(), budget: Some(budget.clone()) }
     }
 
+    /// What the query may take that it is read for.
+    pub(super) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
     /// Bytes that are kept, about.
     pub fn bytes(&self) -> usize {
         self.shared.kept.lock().bytes

@@ -83,7 +83,9 @@ impl Candidates {
                 };
                 Ok((kept, hits))
             });
-            Ok::<_, Stopped>(result)
+            // The masks are all that is needed of what was read: columns that the cache has no room for go.
+            scope.forget(part);
+            budget.check().map(|()| result)
         });
         let mut spans = 0;
         let mut hits: HashMap<[u8; 16], Hit> = HashMap::new();
@@ -95,7 +97,7 @@ impl Candidates {
             let mut at = 0;
             let mut keeps = std::iter::from_fn(|| {
                 at += 1;
-                Some(at > MAX_FILTERS || hit.filters & (1 << (at - 1)) != 0)
+                Some(hit.filters & bit_of(at - 1) != 0)
             });
             // What is missing here may be elsewhere.
             if possible(runner.pipeline, &mut keeps) || is_elsewhere(scope, unit, &trace) {
@@ -162,8 +164,10 @@ impl Hit {
     }
 }
 
-/// A filter past these is taken to keep spans of every trace.
-const MAX_FILTERS: usize = 32;
+/// The bit of a filter. The last one is that of all others: where one of these keeps spans, each may.
+fn bit_of(filter: usize) -> u32 {
+    1 << filter.min(u32::BITS as usize - 1)
+}
 
 /// Whether other parts hold spans of the trace too.
 fn is_elsewhere(scope: &Scope, unit: &Unit, trace: &[u8; 16]) -> bool {
@@ -190,7 +194,7 @@ fn hits_of_block(
     let (first, end) = (traces.at(before as u32, 0), traces.at((before + opened.rows.max(1) - 1) as u32, 0) + 1);
     let mut hits = vec![Hit::NONE; end - first];
     for (filter, kept) in kept.iter().enumerate() {
-        let bit = if filter < MAX_FILTERS { 1 << filter } else { 0 };
+        let bit = bit_of(filter);
         let mut place = first;
         let mut ends = traces.rows(place).end;
         for row in kept.mask.rows(opened.rows) {
@@ -226,7 +230,7 @@ fn hits_of_batch(scope: &Scope, part: usize, kept: &[Kept], range: Range) -> Res
     let ids = ids.value_data().as_chunks::<16>().0;
     let mut hits: Vec<([u8; 16], Hit)> = Vec::new();
     for (filter, kept) in kept.iter().enumerate() {
-        let filters = if filter < MAX_FILTERS { 1 << filter } else { 0 };
+        let filters = bit_of(filter);
         for row in kept.mask.rows(opened.rows) {
             let start = starts.value(row);
             let newest = if range.has(start) { start } else { i64::MIN };

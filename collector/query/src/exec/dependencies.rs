@@ -67,7 +67,7 @@ pub fn dependencies(
     range: Range,
     budget: &Budget,
 ) -> Result<Dependencies, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let mut looked: Vec<(usize, Option<usize>)> = Vec::new();
     for (at, (block, parts)) in scope.blocks.iter().enumerate() {
         if block.meta().start_max >= range.start && block.meta().start_min < range.end {
@@ -77,7 +77,7 @@ pub fn dependencies(
     looked.extend(scope.memory.iter().flat_map(|(_, parts)| parts.clone()).map(|part| (part, None)));
     let mut masks: Vec<Option<Mask>> = scope.parts.iter().map(|_| None).collect();
     looked.iter().for_each(|(part, _)| masks[*part] = Some(Mask::All));
-    scope.drop_repeats(&mut masks);
+    scope.drop_repeats(&mut masks)?;
     let run = Run {
         scope: &scope,
         range,

@@ -190,7 +190,7 @@ fn sample(
     let of = |counted: &Counted, part: usize| counted.masks[part].clone().unwrap_or(Mask::None);
     let side = |part: usize, selected: bool| match selected {
         true => of(kept, part),
-        false => of(all, part).without(&of(kept, part)),
+        false => of(all, part).except(&of(kept, part)),
     };
     let mut taken: Vec<(usize, Rows<usize>, Mask, bool)> = Vec::new();
     for (selected, count) in [(true, sample.selection), (false, sample.baseline)] {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::traceql::{
     ast::{Attribute, CompareOp, Expr, ExprKind, Field, Intrinsic, Kind, Literal, LogicOp, Scope as Of, Status},
-    value::{Pattern, Value, arithmetic, compare, negate},
+    value::{Pattern, Value, arithmetic, asks_for_whole, compare, negate},
 };
 
 /// Rows of a part.
@@ -95,7 +95,7 @@ impl Mask {
     }
 
     /// The rows that are not in the other one.
-    pub fn without(&self, other: &Self) -> Self {
+    pub fn except(&self, other: &Self) -> Self {
         self.clone().and(other.clone().not())
     }
 
@@ -108,12 +108,9 @@ impl Mask {
         }
     }
 
-    /// Takes out one row, of so many.
-    pub fn drop_row(&mut self, row: usize, rows: usize) {
-        if self.keeps(row) {
-            let kept = self.rows(rows).filter(|kept| *kept != row).map(|row| row as u32);
-            *self = Self::of(sparse(rows, kept));
-        }
+    /// The same without some rows, of so many.
+    pub fn without(self, rows: Vec<u32>, all: usize) -> Self {
+        self.and(Self::of(!&sparse(all, rows.into_iter())))
     }
 }
 
@@ -130,7 +127,7 @@ impl<'a> Masks<'a> {
         Self { scope, place: place as u32, part: &scope.parts[place].part }
     }
 
-    /// The spans for which the expression is true. Blocking.
+    /// The spans for which the expression is true; once the budget is spent, some of them. Blocking.
     pub fn kept(&self, expr: &Expr) -> Result<Kept, BlockError> {
         self.within(expr, &Mask::All)
     }
@@ -181,7 +178,7 @@ impl<'a> Masks<'a> {
                 (ExprKind::Literal(literal), ExprKind::Field(field))
                     if !matches!(op, CompareOp::Match | CompareOp::NotMatch) =>
                 {
-                    exact(self.compare(field, mirrored(*op), literal)?)
+                    exact(self.compare(field, op.mirrored(), literal)?)
                 }
                 _ => exact(self.each(expr, within)?),
             },
@@ -212,9 +209,10 @@ impl<'a> Masks<'a> {
 
     /// Row by row.
     fn each(&self, expr: &Expr, within: &Mask) -> Result<Mask, BlockError> {
-        let kept = within
-            .rows(self.part.rows)
-            .filter(|row| evaluate(expr, &|field| self.scope.value(field, self.place, *row as u32)).is_true());
+        let pace = self.scope.pace();
+        let rows = within.rows(self.part.rows).take_while(|_| pace.goes_on());
+        let kept =
+            rows.filter(|row| evaluate(expr, &|field| self.scope.value(field, self.place, *row as u32)).is_true());
         Ok(Mask::of(sparse(self.part.rows, kept.map(|row| row as u32))))
     }
 
@@ -294,23 +292,13 @@ fn cost(expr: &Expr) -> u8 {
             (ExprKind::Field(field), ExprKind::Literal(literal))
             | (ExprKind::Literal(literal), ExprKind::Field(field)) => match (field, literal) {
                 (Field::Intrinsic(_), _) => 1,
-                (Field::Attribute(_), Literal::String(_)) => 2,
+                (Field::Attribute(_), Literal::String(_) | Literal::Pattern(_)) => 2,
                 (Field::Attribute(_), _) => 3,
             },
             _ => 5,
         },
         ExprKind::Logic { .. } => 4,
         _ => 5,
-    }
-}
-
-fn mirrored(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Less => CompareOp::Greater,
-        CompareOp::LessEq => CompareOp::GreaterEq,
-        CompareOp::Greater => CompareOp::Less,
-        CompareOp::GreaterEq => CompareOp::LessEq,
-        same => same,
     }
 }
 
@@ -339,8 +327,7 @@ fn holds(op: CompareOp, left: &Expr, right: &Expr, field: &dyn Fn(&Field) -> Val
     match (&left.kind, &right.kind) {
         (_, ExprKind::Literal(Literal::Nil)) => nil(op, &evaluate(left, field)),
         (ExprKind::Literal(Literal::Nil), _) => nil(op, &evaluate(right, field)),
-        (_, ExprKind::Literal(Literal::String(pattern))) if matches!(op, CompareOp::Match | CompareOp::NotMatch) => {
-            let Ok(pattern) = Pattern::new(pattern) else { return false };
+        (_, ExprKind::Literal(Literal::Pattern(pattern))) => {
             let value = evaluate(left, field);
             if op == CompareOp::Match { pattern.is_match(&value) } else { pattern.is_mismatch(&value) }
         }
@@ -373,23 +360,23 @@ fn nil(op: CompareOp, value: &Value) -> bool {
 }
 
 /// A comparison with a literal.
-struct Test {
+struct Test<'q> {
     op: CompareOp,
     value: Value,
-    pattern: Option<Pattern>,
+    pattern: Option<&'q Pattern>,
 }
 
-impl Test {
-    fn new(op: CompareOp, literal: &Literal) -> Self {
-        let pattern = match (op, literal) {
-            (CompareOp::Match | CompareOp::NotMatch, Literal::String(pattern)) => Pattern::new(pattern).ok(),
+impl<'q> Test<'q> {
+    fn new(op: CompareOp, literal: &'q Literal) -> Self {
+        let pattern = match literal {
+            Literal::Pattern(pattern) => Some(pattern),
             _ => None,
         };
         Self { op, value: Value::from(literal), pattern }
     }
 
     fn holds(&self, value: &Value) -> bool {
-        match (self.op, &self.pattern) {
+        match (self.op, self.pattern) {
             (CompareOp::Match, Some(pattern)) => pattern.is_match(value),
             (CompareOp::NotMatch, Some(pattern)) => pattern.is_mismatch(value),
             _ => compare(self.op, value, &self.value),
@@ -397,7 +384,7 @@ impl Test {
     }
 
     fn text(&self, text: &str) -> bool {
-        match (self.op, &self.pattern, &self.value) {
+        match (self.op, self.pattern, &self.value) {
             (CompareOp::Match, Some(pattern), _) => pattern.matches(text),
             (CompareOp::NotMatch, Some(pattern), _) => !pattern.matches(text),
             (op, None, Value::String(other)) => ordered(op, Some(text.cmp(other))),
@@ -429,6 +416,7 @@ impl Test {
             Source::Int(array) | Source::Duration(array) => {
                 self.numbers(array.values(), |value| value as f64).and(Mask::of(source.present()))
             }
+            Source::Float(_) if asks_for_whole(self.op, &self.value) => Mask::None,
             Source::Float(array) => match self.value.as_number() {
                 Some(other) => {
                     let values = array.values();

@@ -1,6 +1,9 @@
 //! Finds single spans, for those who follow what comes in.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arrow_array::RecordBatch;
 use clew_storage::{
@@ -106,20 +109,26 @@ impl Matches {
         Self { filter, snapshot, done: 0, scan: None, missing: Vec::new() }
     }
 
-    /// The next piece; it may be empty. Each span that is stored twice comes twice. Blocking.
+    /// The next piece; it may be empty. It ends after about so much time, however little was found: so whoever goes through a lot, of
+    /// which little is kept, comes to its end. Each span that is stored twice comes twice. Blocking.
     ///
     /// # Errors
     /// When the budget is spent.
-    pub fn next(&mut self, cache: &Cache, budget: &Budget) -> Result<Matched, Stopped> {
-        let scope = Scope::open(&self.snapshot, cache);
+    pub fn next(&mut self, cache: &Cache, budget: &Budget, within: Duration) -> Result<Matched, Stopped> {
+        let scope = Scope::open(&self.snapshot, &cache.within(budget));
+        let until = Instant::now() + within;
         let mut matched = Matched::default();
         while self.done < scope.parts.len() && matched.otlp.len() < PIECE_BYTES {
+            let read = self.read(&scope, &mut matched);
             budget.check()?;
-            if let Err(error) = self.read(&scope, &mut matched) {
+            if let Err(error) = read {
                 scope.failed(&error);
                 // Rows are counted from a block's start.
                 let block = scope.blocks.iter().find(|(_, parts)| parts.contains(&self.done));
                 (self.done, self.scan) = (block.map_or(self.done + 1, |(_, parts)| parts.end), None);
+            }
+            if Instant::now() >= until {
+                break;
             }
         }
         matched.last = self.done >= scope.parts.len();

@@ -2,9 +2,10 @@
 //!
 //! A query looks at `part`s: row groups of blocks and batches in memory. In each a `mask` says what a filter keeps, computed
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
-//! answers (`candidates`), newest first, puts them together (`trace`) and runs the `pipeline` on them. `metrics` counts spans without that
-//! where it can. `matches` finds single spans. `tags` lists names (`names` of a part) and values. `dependencies` counts calls
-//! between services, `explain` says in what spans differ from others. `spans` gives columns to other query languages. `scope` is all of it for one query.
+//! answers (`candidates`), newest first, puts them together (`trace`; `same` tells what is stored twice) and runs the
+//! `pipeline` on them. `metrics` counts spans without that where it can. `matches` finds single spans. `tags` lists names
+//! (`names` of a part) and values. `dependencies` counts calls between services, `explain` says in what spans differ from
+//! others. `spans` gives columns to other query languages. `scope` is all of it for one query, `budget` ends it.
 
 mod budget;
 mod cache;
@@ -22,6 +23,7 @@ mod parallel;
 mod part;
 mod pipeline;
 mod roots;
+mod same;
 mod scope;
 mod search;
 mod spans;

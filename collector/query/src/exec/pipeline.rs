@@ -1,6 +1,9 @@
 //! What a pipeline leaves of one trace.
 
+use hashbrown::HashMap;
+
 use super::{
+    coded::Key,
     mask::{Kept, evaluate},
     trace::{Parent, Trace},
 };
@@ -102,7 +105,7 @@ pub struct Runner<'q> {
 }
 
 impl Runner<'_> {
-    /// The spansets that are left; none of them is empty. Blocking.
+    /// The spansets that are left, none of them empty; once the budget is spent, some of them. Blocking.
     pub fn run(&self, trace: &Trace<'_>) -> Vec<Spanset> {
         let all = Spanset { spans: (0..trace.spans.len() as u32).collect(), attributes: Vec::new() };
         self.pipeline(self.pipeline, trace, vec![all])
@@ -110,21 +113,28 @@ impl Runner<'_> {
 
     fn pipeline(&self, pipeline: &Pipeline, trace: &Trace<'_>, mut sets: Vec<Spanset>) -> Vec<Spanset> {
         for stage in &pipeline.stages {
+            let each = sets.into_iter().take_while(|_| trace.goes_on());
             sets = match stage {
                 Stage::Spansets(spansets) => {
                     let keep = |set: Spanset| Spanset { spans: self.spansets(spansets, trace, &set.spans), ..set };
-                    sets.into_iter().map(keep).collect()
+                    each.map(keep).collect()
                 }
                 Stage::Scalar(filter) => {
-                    sets.into_iter().filter_map(|mut set| holds(filter, trace, &mut set).then_some(set)).collect()
+                    each.filter_map(|mut set| self.holds(filter, trace, &mut set).then_some(set)).collect()
                 }
-                Stage::By(expr) => sets.into_iter().flat_map(|set| group(expr, trace, set)).collect(),
-                Stage::Coalesce => vec![union(sets)],
-                Stage::Select(_) => sets,
+                Stage::By(expr) => each.flat_map(|set| group(expr, trace, set)).collect(),
+                Stage::Coalesce => vec![union(each)],
+                Stage::Select(_) => each.collect(),
             };
             sets.retain(|set| !set.spans.is_empty());
         }
         sets
+    }
+
+    /// As one set.
+    fn left_of(&self, pipeline: &Pipeline, trace: &Trace<'_>, input: &[u32]) -> Spanset {
+        let all = Spanset { spans: input.to_vec(), attributes: Vec::new() };
+        union(self.pipeline(pipeline, trace, vec![all]).into_iter())
     }
 
     fn spansets(&self, spansets: &SpansetExpr, trace: &Trace<'_>, input: &[u32]) -> Vec<u32> {
@@ -132,12 +142,10 @@ impl Runner<'_> {
             SpansetKind::Filter(None) => input.to_vec(),
             SpansetKind::Filter(Some(filter)) => {
                 let place = self.filters.place(filter);
-                input.iter().copied().filter(|at| self.keeps(filter, place, trace, *at)).collect()
+                let each = input.iter().copied().take_while(|_| trace.goes_on());
+                each.filter(|at| self.keeps(filter, place, trace, *at)).collect()
             }
-            SpansetKind::Pipeline(pipeline) => {
-                let all = Spanset { spans: input.to_vec(), attributes: Vec::new() };
-                union(self.pipeline(pipeline, trace, vec![all])).spans
-            }
+            SpansetKind::Pipeline(pipeline) => self.left_of(pipeline, trace, input).spans,
             SpansetKind::Binary { op, left, right } => {
                 let (left, right) = (self.spansets(left, trace, input), self.spansets(right, trace, input));
                 match op {
@@ -160,6 +168,41 @@ impl Runner<'_> {
     }
 }
 
+impl Runner<'_> {
+    fn holds(&self, filter: &ScalarFilter, trace: &Trace<'_>, set: &mut Spanset) -> bool {
+        let (left, right) = (self.scalar(&filter.left, trace, set), self.scalar(&filter.right, trace, set));
+        compare(filter.op, &left, &right)
+    }
+
+    fn scalar(&self, expr: &ScalarExpr, trace: &Trace<'_>, set: &mut Spanset) -> Value {
+        match &expr.kind {
+            ScalarKind::Literal(literal) => Value::from(literal),
+            ScalarKind::Negate(inner) => negate(&self.scalar(inner, trace, set)),
+            ScalarKind::Binary { op, left, right } => {
+                let (left, right) = (self.scalar(left, trace, set), self.scalar(right, trace, set));
+                arithmetic(*op, &left, &right)
+            }
+            ScalarKind::Pipeline { pipeline, of } => {
+                let mut left = self.left_of(pipeline, trace, &set.spans);
+                let value = self.scalar(of, trace, &mut left);
+                set.attributes.push((expr.to_string(), value.clone()));
+                value
+            }
+            ScalarKind::Aggregate { op, of } => {
+                let value = match of {
+                    None => Value::Int(set.spans.len() as i64),
+                    Some(of) => {
+                        let each = set.spans.iter().take_while(|_| trace.goes_on());
+                        aggregate(*op, each.map(|at| evaluate(of, &|field| trace.value(field, *at))))
+                    }
+                };
+                set.attributes.push((expr.to_string(), value.clone()));
+                value
+            }
+        }
+    }
+}
+
 fn merged(left: Vec<u32>, right: Vec<u32>) -> Vec<u32> {
     let mut all = left;
     all.extend(right);
@@ -168,35 +211,25 @@ fn merged(left: Vec<u32>, right: Vec<u32>) -> Vec<u32> {
     all
 }
 
-fn union(sets: Vec<Spanset>) -> Spanset {
-    let spans = sets.into_iter().fold(Vec::new(), |all, set| merged(all, set.spans));
-    Spanset { spans, attributes: Vec::new() }
+fn union(sets: impl Iterator<Item = Spanset>) -> Spanset {
+    Spanset { spans: merged(sets.flat_map(|set| set.spans).collect(), Vec::new()), attributes: Vec::new() }
 }
 
+/// A spanset for each value, in the order in which the values occur.
 fn group(expr: &Expr, trace: &Trace<'_>, set: Spanset) -> Vec<Spanset> {
     let name = format!("by({expr})");
+    let mut places: HashMap<Key, usize> = HashMap::new();
     let mut groups: Vec<Spanset> = Vec::new();
-    for at in set.spans {
-        let value = evaluate(expr, &|field| trace.value(field, at));
-        let same = |group: &Spanset| group.attributes.last().is_some_and(|(_, other)| same(other, &value));
-        match groups.iter().position(same) {
-            Some(place) => groups[place].spans.push(at),
-            None => {
-                let mut labels = set.attributes.clone();
-                labels.push((name.clone(), value));
-                groups.push(Spanset { spans: vec![at], attributes: labels });
-            }
-        }
+    for at in set.spans.into_iter().take_while(|_| trace.goes_on()) {
+        let place = *places.entry(Key(evaluate(expr, &|field| trace.value(field, at)))).or_insert_with_key(|value| {
+            let mut attributes = set.attributes.clone();
+            attributes.push((name.clone(), value.0.clone()));
+            groups.push(Spanset { spans: Vec::new(), attributes });
+            groups.len() - 1
+        });
+        groups[place].spans.push(at);
     }
     groups
-}
-
-/// Equal, or both not a number.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-        _ => a == b,
-    }
 }
 
 /// A set of spans of a trace.
@@ -304,30 +337,6 @@ fn standing(trace: &Trace<'_>, relation: Relation, left: &[u32]) -> Set {
         }
     }
     found
-}
-
-fn holds(filter: &ScalarFilter, trace: &Trace<'_>, set: &mut Spanset) -> bool {
-    let (left, right) = (scalar(&filter.left, trace, set), scalar(&filter.right, trace, set));
-    compare(filter.op, &left, &right)
-}
-
-fn scalar(expr: &ScalarExpr, trace: &Trace<'_>, set: &mut Spanset) -> Value {
-    match &expr.kind {
-        ScalarKind::Literal(literal) => Value::from(literal),
-        ScalarKind::Negate(inner) => negate(&scalar(inner, trace, set)),
-        ScalarKind::Binary { op, left, right } => {
-            let (left, right) = (scalar(left, trace, set), scalar(right, trace, set));
-            arithmetic(*op, &left, &right)
-        }
-        ScalarKind::Aggregate { op, of } => {
-            let value = match of {
-                None => Value::Int(set.spans.len() as i64),
-                Some(of) => aggregate(*op, set.spans.iter().map(|at| evaluate(of, &|field| trace.value(field, *at)))),
-            };
-            set.attributes.push((expr.to_string(), value.clone()));
-            value
-        }
-    }
 }
 
 /// Of all values, each element of an array being one; nil when none of them is a number.

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use arrow_array::{Array, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampNanosecondArray, cast::AsArray};
@@ -16,10 +19,12 @@ use clew_storage::{
 use parking_lot::{Mutex, RwLock};
 
 use super::{
+    budget::{Pace, Stopped},
     cache::Cache,
     coded::Coded,
     field::{Source, cast, first, needs_trace, sources},
     mask::Mask,
+    parallel,
     part::{Part, traces_of},
     roots::InMemory,
     trace::Trace,
@@ -39,8 +44,13 @@ pub struct Scope {
     pub memory: Vec<(Memory, Range<usize>)>,
     /// Why spans may be missing.
     pub missing: Mutex<Vec<String>>,
+    /// What fields take that were read and not forgotten, about.
+    kept_bytes: AtomicUsize,
     pub(super) memory_roots: InMemory,
 }
+
+/// What a query keeps of fields whether the cache has room for them or not: 128 fields of parts of 128 k rows.
+const MAX_KEPT_BYTES: usize = 256 << 20;
 
 /// A part with the columns that tell how its spans belong together.
 pub struct Opened {
@@ -60,7 +70,7 @@ pub struct Links {
 }
 
 impl Scope {
-    /// Of all that was stored at an instant. Blocking.
+    /// Of all that was stored at an instant; what is read goes on the budget of the cache. Blocking.
     pub fn open(snapshot: &Snapshot, cache: &Cache) -> Self {
         let mut scope = Self {
             cache: cache.clone(),
@@ -68,6 +78,7 @@ impl Scope {
             blocks: Vec::new(),
             memory: Vec::new(),
             missing: Mutex::new(snapshot.damaged().map(|error| error.to_string()).collect()),
+            kept_bytes: AtomicUsize::new(0),
             memory_roots: InMemory::new(),
         };
         for memory in snapshot.memory() {
@@ -92,6 +103,16 @@ impl Scope {
         let opened = |part| Opened { part, links: OnceLock::new(), fields: RwLock::default() };
         self.parts.extend(parts.into_iter().map(opened));
         first..self.parts.len()
+    }
+
+    /// For loops over what one part or one trace has.
+    pub(super) fn pace(&self) -> Pace<'_> {
+        Pace::of(self.cache.budget())
+    }
+
+    /// An error once the query may not go on: then masks and traces may lack spans.
+    pub fn check(&self) -> Result<(), Stopped> {
+        self.cache.budget().map_or(Ok(()), |budget| budget.check())
     }
 
     /// Notes that spans may be missing.
@@ -178,7 +199,8 @@ impl Scope {
             return Coded::of(&self.sources(field, part), rows);
         }
         let mut values: Vec<Value> = vec![Value::Nil; rows];
-        for id in self.traces_of(part, mask) {
+        let pace = self.pace();
+        for id in self.traces_of(part, mask).into_iter().take_while(|_| pace.goes_on()) {
             let trace = Trace::read(self, id);
             let here = trace.spans.iter().enumerate().filter(|(_, span)| span.part == part);
             here.for_each(|(at, span)| values[span.row as usize] = trace.value(field, at as u32));
@@ -203,26 +225,70 @@ impl Scope {
     }
 
     /// Takes spans out that are counted elsewhere too. Only what may have come over two collectors is compared. Blocking.
-    pub fn drop_repeats(&self, masks: &mut [Option<Mask>]) {
-        let blocks = self.blocks.iter().filter(|(block, _)| block.meta().may_duplicate).map(|(_, parts)| parts);
-        let memory = self.memory.iter().filter(|(memory, _)| memory.may_duplicate()).map(|(_, parts)| parts);
-        for part in blocks.chain(memory).flat_map(Range::clone) {
-            let Some(mask) = masks[part].clone() else { continue };
-            for id in self.traces_of(part as u32, &mask) {
-                let rows = self.find(&id);
-                let trace = Trace::read(self, id);
-                if trace.spans.len() == rows.len() {
-                    continue;
-                }
-                let kept: HashSet<(u32, u32)> = trace.spans.iter().map(|span| (span.part, span.row)).collect();
-                for (part, row) in rows.into_iter().filter(|row| !kept.contains(row)) {
-                    let rows = self.parts[part as usize].part.rows;
-                    if let Some(mask) = &mut masks[part as usize] {
-                        mask.drop_row(row as usize, rows);
-                    }
+    ///
+    /// # Errors
+    /// When the budget is spent.
+    pub fn drop_repeats(&self, masks: &mut [Option<Mask>]) -> Result<(), Stopped> {
+        let traces = self.twofold(masks)?;
+        const TOGETHER: usize = 64;
+        let chunks: Vec<&[[u8; 16]]> = traces.chunks(TOGETHER).collect();
+        let found = parallel::map(0..chunks.len(), |at| {
+            let mut repeats: Vec<(u32, u32)> = Vec::new();
+            for id in chunks[at] {
+                let rows = self.find(id);
+                let trace = Trace::read(self, *id);
+                if trace.spans.len() < rows.len() {
+                    let kept: HashSet<(u32, u32)> = trace.spans.iter().map(|span| (span.part, span.row)).collect();
+                    repeats.extend(rows.into_iter().filter(|row| !kept.contains(row)));
                 }
             }
+            // What was read of a trace after the budget was spent is not all of it.
+            self.check().map(|()| repeats)
+        });
+        let mut repeats: Vec<Vec<u32>> = masks.iter().map(|_| Vec::new()).collect();
+        for found in found {
+            found?.into_iter().for_each(|(part, row)| repeats[part as usize].push(row));
         }
+        for (part, repeats) in repeats.into_iter().enumerate().filter(|(_, repeats)| !repeats.is_empty()) {
+            if let Some(mask) = &mut masks[part] {
+                *mask = std::mem::replace(mask, Mask::None).without(repeats, self.parts[part].part.rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// The traces of which spans may be stored twice, each once: they have some that came over two collectors, and lie in more than
+    /// one block or batch.
+    fn twofold(&self, masks: &[Option<Mask>]) -> Result<Vec<[u8; 16]>, Stopped> {
+        let blocks = self.blocks.iter().filter(|(block, _)| block.meta().may_duplicate).map(|(_, parts)| parts);
+        let memory = self.memory.iter().filter(|(memory, _)| memory.may_duplicate()).map(|(_, parts)| parts);
+        let parts: Vec<usize> = blocks.chain(memory).flat_map(Range::clone).collect();
+        // Spans that are the same start at the same time: those in other blocks have no double here.
+        let looked_at = |parts: &Range<usize>| parts.clone().any(|part| masks[part].is_some());
+        let blocks = self.blocks.iter().filter(|(_, parts)| looked_at(parts)).map(|(block, _)| &**block);
+        let blocks: Vec<&Block> = blocks.collect();
+        let found = parallel::map(0..parts.len(), |at| {
+            self.check()?;
+            let Some(mask) = &masks[parts[at]] else { return Ok(Vec::new()) };
+            let mut traces = self.traces_of(parts[at] as u32, mask);
+            traces.retain(|trace| self.is_spread(trace, &blocks));
+            Ok::<_, Stopped>(traces)
+        });
+        let mut traces = Vec::new();
+        for found in found {
+            traces.extend(found?);
+        }
+        traces.sort_unstable();
+        traces.dedup();
+        Ok(traces)
+    }
+
+    /// Whether a trace lies in more than one of these blocks and the batches. A block has no span twice.
+    fn is_spread(&self, trace: &[u8; 16], blocks: &[&Block]) -> bool {
+        let Some(id) = TraceId::new(*trace) else { return false };
+        let blocks = blocks.iter().filter(|block| block.may_hold(&id)).map(|_| 1);
+        let places = blocks.chain(self.memory.iter().map(|(memory, _)| memory.find(&id).len()));
+        places.filter(|places| *places > 0).take(2).sum::<usize>() > 1
     }
 
     /// Where a field's values are in a part; nowhere when they cannot be read. Blocking.
@@ -241,7 +307,22 @@ impl Scope {
                 Vec::new()
             }),
         };
-        opened.fields.write().entry(field.clone()).or_insert_with(|| Arc::new(read)).clone()
+        if self.kept_bytes.load(Ordering::Relaxed) > MAX_KEPT_BYTES {
+            // Traces are gone through in order of their ids, as blocks have them: what was read some time ago is done with.
+            (0..self.parts.len()).for_each(|part| self.forget(part));
+        }
+        let insert = || {
+            self.kept_bytes.fetch_add(opened.bytes_of_field(), Ordering::Relaxed);
+            Arc::new(read)
+        };
+        opened.fields.write().entry(field.clone()).or_insert_with(insert).clone()
+    }
+
+    /// Forgets what was read of the fields of a part: what the cache has room for is there still.
+    pub fn forget(&self, part: usize) {
+        let opened = &self.parts[part];
+        let fields = std::mem::take(&mut *opened.fields.write()).len();
+        self.kept_bytes.fetch_sub(fields * opened.bytes_of_field(), Ordering::Relaxed);
     }
 }
 
@@ -270,9 +351,9 @@ fn read_links(part: &Part, cache: &Cache) -> Result<Option<Links>, BlockError> {
 }
 
 impl Opened {
-    /// Forgets what was read of fields.
-    pub fn forget(&self) {
-        self.fields.write().clear();
+    /// What a field of it takes, about.
+    fn bytes_of_field(&self) -> usize {
+        16 * self.part.rows
     }
 }
 

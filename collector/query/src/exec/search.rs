@@ -1,11 +1,11 @@
 //! Finds traces, newest first, and stops when there are enough.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use clew_storage::Snapshot;
 
 use super::{
-    budget::{Budget, Stopped},
+    budget::{Budget, Room, Stopped},
     cache::Cache,
     candidates::{Candidates, units},
     pipeline::{Filters, Runner, Spanset, selected},
@@ -105,7 +105,7 @@ pub struct FoundSpan {
 /// Finds traces. Blocking.
 ///
 /// # Errors
-/// When the budget is spent before anything is known.
+/// When the budget is spent before anything is known, or the answer would be too long.
 pub fn search(
     snapshot: &Snapshot,
     cache: &Cache,
@@ -113,9 +113,10 @@ pub fn search(
     options: SearchOptions,
     budget: &Budget,
 ) -> Result<Searched, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let filters = Filters::of(pipeline);
     let mut runner = Runner { pipeline, filters, kept: scope.parts.iter().map(|_| Vec::new()).collect() };
+    let mut show = Show { fields: shown(&runner), options, room: Room::new() };
     let mut units = units(&scope, options.range).into_iter().peekable();
     let mut candidates = Candidates::default();
     let mut seen = HashSet::new();
@@ -128,7 +129,8 @@ pub fn search(
         if let Some(trace) = candidates.pop(unread) {
             if seen.insert(trace) {
                 let trace = Trace::read(&scope, trace);
-                found.extend(look(&runner, &trace, pipeline, options));
+                found.extend(show.trace(&runner, &trace)?);
+                budget.check()?;
             }
             continue;
         }
@@ -140,12 +142,9 @@ pub fn search(
     Ok(Searched { traces: found, missing, inspected_spans })
 }
 
-/// What a search shows of a trace; None when it does not match.
-fn look(runner: &Runner<'_>, trace: &Trace<'_>, pipeline: &Pipeline, options: SearchOptions) -> Option<Found> {
-    let sets = runner.run(trace);
-    let found = sets.iter().flat_map(|set| &set.spans).map(|at| trace.spans[*at as usize].start);
-    let newest = found.filter(|start| options.range.has(*start)).max()?;
-    let mut fields = selected(pipeline);
+/// What is shown of spans: what is selected, then what filters name.
+fn shown<'q>(runner: &Runner<'q>) -> Vec<&'q Field> {
+    let mut fields = selected(runner.pipeline);
     let mut named = Vec::new();
     runner.filters.filters.iter().flatten().for_each(|filter| {
         super::mask::each_field(filter, &mut |field| named.push(field));
@@ -155,23 +154,7 @@ fn look(runner: &Runner<'_>, trace: &Trace<'_>, pipeline: &Pipeline, options: Se
             fields.push(field);
         }
     }
-    let text = |value: Value| match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    };
-    Some(Found {
-        trace_id: trace.id,
-        root_service: text(trace.of_root(&Field::attribute(Of::Resource, "service.name"))),
-        root_name: text(trace.of_root(&Field::Intrinsic(Intrinsic::Name))),
-        start: trace.start(),
-        duration: trace.duration(),
-        spans: trace.spans.len() as u32,
-        errors: (0..trace.spans.len() as u32).map(|at| u32::from(failed(trace, at))).sum(),
-        orphans: orphans(trace),
-        services: services(trace),
-        sets: sets.into_iter().map(|set| show(trace, set, &fields, options.spans)).collect(),
-        newest,
-    })
+    fields
 }
 
 /// Whether a field that only a filter names is shown: spans are shown with id, name, start and duration anyway.
@@ -199,42 +182,81 @@ fn orphans(trace: &Trace<'_>) -> u32 {
 }
 
 fn services(trace: &Trace<'_>) -> Vec<(String, u32, u32)> {
+    let of = Field::attribute(Of::Resource, "service.name");
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut services: Vec<(String, u32, u32)> = Vec::new();
-    for at in 0..trace.spans.len() as u32 {
-        let Value::String(service) = trace.value(&Field::attribute(Of::Resource, "service.name"), at) else { continue };
-        let failed = u32::from(failed(trace, at));
-        match services.iter_mut().find(|(name, ..)| *name == service) {
-            Some((_, spans, errors)) => {
-                *spans += 1;
-                *errors += failed;
-            }
-            None => services.push((service, 1, failed)),
-        }
+    for at in (0..trace.spans.len() as u32).take_while(|_| trace.goes_on()) {
+        let Value::String(service) = trace.value(&of, at) else { continue };
+        let place = *places.entry(service).or_insert_with_key(|service| {
+            services.push((service.clone(), 0, 0));
+            services.len() - 1
+        });
+        let (_, spans, errors) = &mut services[place];
+        *spans += 1;
+        *errors += u32::from(failed(trace, at));
     }
     services
 }
 
-fn show(trace: &Trace<'_>, set: Spanset, fields: &[&Field], most: usize) -> FoundSet {
-    let span = |at: &u32| {
-        let span = &trace.spans[*at as usize];
+/// Makes the answer.
+struct Show<'q> {
+    fields: Vec<&'q Field>,
+    options: SearchOptions,
+    room: Room,
+}
+
+impl Show<'_> {
+    /// What a search shows of a trace; None when it does not match.
+    fn trace(&mut self, runner: &Runner<'_>, trace: &Trace<'_>) -> Result<Option<Found>, Stopped> {
+        let sets = runner.run(trace);
+        let found = sets.iter().flat_map(|set| &set.spans).map(|at| trace.spans[*at as usize].start);
+        let Some(newest) = found.filter(|start| self.options.range.has(*start)).max() else { return Ok(None) };
+        let text = |value: Value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        let services = services(trace);
+        self.room.take(services.iter().map(|service| size_of_val(service) + service.0.len()).sum())?;
+        let each = (0..trace.spans.len() as u32).take_while(|_| trace.goes_on());
+        Ok(Some(Found {
+            trace_id: trace.id,
+            root_service: text(trace.of_root(&Field::attribute(Of::Resource, "service.name"))),
+            root_name: text(trace.of_root(&Field::Intrinsic(Intrinsic::Name))),
+            start: trace.start(),
+            duration: trace.duration(),
+            spans: trace.spans.len() as u32,
+            errors: each.map(|at| u32::from(failed(trace, at))).sum(),
+            orphans: orphans(trace),
+            services,
+            sets: sets.into_iter().map(|set| self.set(trace, set)).collect::<Result<_, _>>()?,
+            newest,
+        }))
+    }
+
+    fn set(&mut self, trace: &Trace<'_>, Spanset { spans, attributes }: Spanset) -> Result<FoundSet, Stopped> {
+        self.room.take(size_of::<FoundSet>() + bytes(&attributes))?;
+        let shown = spans.iter().take(self.options.spans).take_while(|_| trace.goes_on());
+        let shown = shown.map(|at| self.span(trace, *at)).collect::<Result<_, _>>()?;
+        Ok(FoundSet { matched: spans.len() as u32, spans: shown, attributes })
+    }
+
+    fn span(&mut self, trace: &Trace<'_>, at: u32) -> Result<FoundSpan, Stopped> {
+        let span = &trace.spans[at as usize];
         let attribute = |field: &&Field| {
-            let value = trace.value(field, *at);
+            let value = trace.value(field, at);
             (!value.is_nil()).then(|| (field.to_string(), value))
         };
-        FoundSpan {
-            id: span.id,
-            name: match trace.value(&Field::Intrinsic(Intrinsic::Name), *at) {
-                Value::String(name) => name,
-                _ => String::new(),
-            },
-            start: span.start as u64,
-            duration: u64::try_from(span.duration).unwrap_or(0),
-            attributes: fields.iter().filter_map(attribute).collect(),
-        }
-    };
-    FoundSet {
-        matched: set.spans.len() as u32,
-        spans: set.spans.iter().take(most).map(span).collect(),
-        attributes: set.attributes,
+        let attributes: Vec<_> = self.fields.iter().filter_map(attribute).collect();
+        let name = match trace.value(&Field::Intrinsic(Intrinsic::Name), at) {
+            Value::String(name) => name,
+            _ => String::new(),
+        };
+        self.room.take(size_of::<FoundSpan>() + name.len() + bytes(&attributes))?;
+        let duration = u64::try_from(span.duration).unwrap_or(0);
+        Ok(FoundSpan { id: span.id, name, start: span.start as u64, duration, attributes })
     }
+}
+
+fn bytes(attributes: &[(String, Value)]) -> usize {
+    attributes.iter().map(|(name, value)| size_of::<String>() + name.len() + value.bytes()).sum()
 }

@@ -59,10 +59,10 @@ impl Spans {
     /// When the budget is spent, or what may be stored twice cannot be read.
     pub fn open(snapshot: &Snapshot, cache: &Cache, budget: &Budget) -> Result<Self, SpansError> {
         budget.check()?;
-        let scope = Scope::open(snapshot, cache);
+        let scope = Scope::open(snapshot, &cache.within(budget));
         let missing = std::mem::take(&mut *scope.missing.lock());
         let mut masks: Vec<Option<Mask>> = scope.parts.iter().map(|_| Some(Mask::All)).collect();
-        scope.drop_repeats(&mut masks);
+        scope.drop_repeats(&mut masks)?;
         let spans = Self { scope, masks, missing };
         spans.whole()?;
         Ok(spans)
@@ -113,6 +113,7 @@ impl Spans {
             && !matches!(kept, Mask::None)
         {
             kept = kept.and(Masks::of(&self.scope, part).kept(filter)?.mask);
+            self.scope.check()?;
         }
         if wanted.range != Range::ALL && !matches!(kept, Mask::None) {
             let starts = &self.scope.links(part as u32).map(|links| links.starts.clone());
@@ -231,7 +232,7 @@ impl Spans {
 
     /// Takes back what a query filter has read of a part.
     pub fn forget(&self, part: usize) {
-        self.scope.parts[part].forget();
+        self.scope.forget(part);
     }
 
     /// An error once something could not be read.

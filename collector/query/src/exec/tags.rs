@@ -11,6 +11,7 @@ use clew_storage::{Snapshot, block::BlockError, schema::core};
 
 use super::{
     Budget, Cache, Range, Stopped,
+    budget::Room,
     cache::Key,
     candidates::units,
     coded::Coded,
@@ -83,7 +84,7 @@ pub fn tag_names(
     if of.is_empty() {
         return Ok(Tags { scopes, ..Tags::default() });
     }
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let some = match filter {
         Some(_) => some_spans(&scope, filter, options.range, budget)?,
         None => all_spans(&scope, options.range),
@@ -92,7 +93,7 @@ pub fn tag_names(
         budget.check()?;
         let (part, mask) = &some.parts[at];
         let part = &scope.parts[*part].part;
-        Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, cache, *of, mask)).collect::<Vec<_>>())
+        Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, &scope.cache, *of, mask)).collect::<Vec<_>>())
     });
     let mut all: Vec<BTreeSet<String>> = of.iter().map(|_| BTreeSet::new()).collect();
     for found in found {
@@ -112,7 +113,7 @@ pub fn tag_names(
 /// Lists the values that a field has in some spans. Blocking.
 ///
 /// # Errors
-/// When the budget is spent.
+/// When the budget is spent, or the answer would be too long.
 pub fn tag_values(
     snapshot: &Snapshot,
     cache: &Cache,
@@ -121,17 +122,26 @@ pub fn tag_values(
     options: TagOptions,
     budget: &Budget,
 ) -> Result<TagValues, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let some = some_spans(&scope, filter, options.range, budget)?;
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;
         let (part, mask) = &some.parts[at];
-        Ok::<_, Stopped>(values_kept(&scope, *part, field, mask, options.limit))
+        let values = values_kept(&scope, *part, field, mask, options.limit);
+        scope.forget(*part);
+        budget.check().map(|()| values)
     });
     let mut all = Distinct { limit: options.limit, ..Distinct::default() };
+    let mut room = Room::new();
     for found in found {
         match found? {
-            Ok(values) => values.iter().for_each(|value| all.add(value.clone())),
+            Ok(values) => {
+                for value in values.iter() {
+                    if all.add(value.clone()) {
+                        room.take(value.bytes())?;
+                    }
+                }
+            }
             Err(error) => scope.failed(&error),
         }
     }
@@ -224,9 +234,13 @@ fn values(coded: Coded, mask: &Mask, limit: usize) -> Vec<Value> {
     let mut distinct = Distinct { limit, ..Distinct::default() };
     for (value, _) in coded.values.into_iter().zip(used).filter(|(_, used)| *used) {
         match value {
-            Value::Array(elements) => elements.into_iter().for_each(|element| distinct.add(element)),
+            Value::Array(elements) => elements.into_iter().for_each(|element| {
+                distinct.add(element);
+            }),
             Value::Nil | Value::Opaque => {}
-            one => distinct.add(one),
+            one => {
+                distinct.add(one);
+            }
         }
     }
     distinct.values
@@ -248,9 +262,10 @@ enum Same {
 }
 
 impl Distinct {
-    fn add(&mut self, value: Value) {
+    /// Whether it is a new one, and there is room for it.
+    fn add(&mut self, value: Value) -> bool {
         if self.values.len() >= self.limit {
-            return;
+            return false;
         }
         let same = match &value {
             Value::String(text) => Same::Text(text.clone()),
@@ -260,10 +275,12 @@ impl Distinct {
             Value::Duration(ns) => Same::Bits(3, *ns as u64),
             Value::Status(status) => Same::Bits(4, *status as u64),
             Value::Kind(kind) => Same::Bits(5, *kind as u64),
-            Value::Nil | Value::Array(_) | Value::Opaque => return,
+            Value::Nil | Value::Array(_) | Value::Opaque => return false,
         };
-        if self.seen.insert(same) {
+        let new = self.seen.insert(same);
+        if new {
             self.values.push(value);
         }
+        new
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, cmp::Reverse, collections::HashMap};
 
-use super::scope::Scope;
+use super::{budget::Pace, same, scope::Scope};
 use crate::traceql::{
     ast::{Attribute, Field, Intrinsic, Scope as Of},
     value::Value,
@@ -13,6 +13,10 @@ pub struct Trace<'a> {
     pub scope: &'a Scope,
     pub id: [u8; 16],
     pub spans: Vec<Span>,
+    /// For loops over its spans: there may be millions.
+    pace: Pace<'a>,
+    root: OnceCell<Option<u32>>,
+    bounds: OnceCell<(u64, u64)>,
     nested: OnceCell<Vec<Nested>>,
     children: OnceCell<Vec<i64>>,
 }
@@ -31,7 +35,7 @@ pub struct Span {
 }
 
 /// What is known of a span's parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Parent {
     /// It has none.
     Root,
@@ -87,18 +91,23 @@ struct Nested {
 }
 
 impl<'a> Trace<'a> {
-    /// Puts a trace together. Blocking.
+    /// Puts a trace together; once the budget is spent, some of it. Blocking.
     pub fn read(scope: &'a Scope, id: [u8; 16]) -> Self {
         let rows = scope.find(&id);
         let mut spans = Vec::with_capacity(rows.len());
         // Of rows in one block the parents are rows; across blocks only ids say them.
         let mut block_start = 0;
         let mut block_of = None;
+        let mut last_part = None;
         let place_of = |part: u32| scope.blocks.iter().position(|(_, parts)| parts.contains(&(part as usize)));
-        for (at, (part, row)) in rows.iter().enumerate() {
-            let place = place_of(*part);
-            if block_of != Some(place) {
-                (block_of, block_start) = (Some(place), at);
+        let pace = scope.pace();
+        for (at, (part, row)) in rows.iter().enumerate().take_while(|_| pace.goes_on()) {
+            if last_part != Some(*part) {
+                last_part = Some(*part);
+                let place = place_of(*part);
+                if block_of != Some(place) {
+                    (block_of, block_start) = (Some(place), at);
+                }
             }
             let Some(links) = scope.links(*part) else { continue };
             let parent = match (links.parent_row(*row), links.parent_id(*row)) {
@@ -127,9 +136,7 @@ impl<'a> Trace<'a> {
     fn of(scope: &'a Scope, id: [u8; 16], mut spans: Vec<Span>) -> Self {
         // By start, the longer one first: what encloses another stands above it.
         spans.sort_by_key(|span| (span.start as u64, Reverse(span.end()), span.id));
-        let same = |a: &Span, b: &Span| (a.id, a.start, a.duration, a.parent) == (b.id, b.start, b.duration, b.parent);
-        let name = |span: &Span| scope.value(&Field::Intrinsic(Intrinsic::Name), span.part, span.row);
-        spans.dedup_by(|a, b| same(a, b) && a.part != b.part && name(a) == name(b));
+        same::drop_repeats(scope, &mut spans);
         let mut places: HashMap<[u8; 8], u32> = HashMap::with_capacity(spans.len());
         for (at, span) in spans.iter().enumerate() {
             places.entry(span.id).or_insert(at as u32);
@@ -143,23 +150,47 @@ impl<'a> Trace<'a> {
             }
         }
         cut_circles(&mut spans);
-        Self { scope, id, spans, nested: OnceCell::new(), children: OnceCell::new() }
+        Self {
+            scope,
+            id,
+            spans,
+            pace: scope.pace(),
+            root: OnceCell::new(),
+            bounds: OnceCell::new(),
+            nested: OnceCell::new(),
+            children: OnceCell::new(),
+        }
+    }
+
+    /// Whether to go on with the next of its spans, or groups of them.
+    pub fn goes_on(&self) -> bool {
+        self.pace.goes_on()
     }
 
     /// The root: the first span without a parent.
     pub fn root(&self) -> Option<&Span> {
-        self.spans.iter().find(|span| span.parent == Parent::Root)
+        let first = || self.spans.iter().position(|span| span.parent == Parent::Root).map(|at| at as u32);
+        self.root.get_or_init(first).map(|at| &self.spans[at as usize])
     }
 
-    /// When the first span starts, nanoseconds since 1970.
+    /// When it begins, nanoseconds since 1970.
     pub fn start(&self) -> u64 {
-        self.spans.iter().map(|span| span.start as u64).min().unwrap_or(0)
+        self.bounds().0
     }
 
-    /// From the first start to the last end, nanoseconds.
+    /// From its beginning to its end, nanoseconds.
     pub fn duration(&self) -> u64 {
-        let end = self.spans.iter().map(Span::end).max();
-        end.unwrap_or(0).saturating_sub(self.start())
+        let (start, end) = self.bounds();
+        end - start
+    }
+
+    /// The first and the last time that spans start or end at, as in [`crate::tree::Tree::bounds`]: times of 0 are not known ones.
+    fn bounds(&self) -> (u64, u64) {
+        *self.bounds.get_or_init(|| {
+            let times = |span: &Span| [span.start as u64, (span.start as u64).wrapping_add_signed(span.duration)];
+            let known = || self.spans.iter().flat_map(times).filter(|time| *time != 0);
+            (known().min().unwrap_or(0), known().max().unwrap_or(0))
+        })
     }
 
     /// What a field of a span is. Blocking.

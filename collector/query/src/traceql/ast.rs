@@ -145,6 +145,11 @@ pub enum ScalarKind {
         op: Aggregate,
         of: Option<Box<Expr>>,
     },
+    /// `({ ... } | count())`: a number of what a pipeline leaves of the spanset, as one set.
+    Pipeline {
+        pipeline: Pipeline,
+        of: Box<ScalarExpr>,
+    },
     /// `-count()`. Of a literal it is a negative literal.
     Negate(Box<ScalarExpr>),
     Binary {

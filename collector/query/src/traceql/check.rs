@@ -10,7 +10,6 @@ use super::{
     },
     error::Fault,
     hints,
-    value::Pattern,
 };
 
 /// What an expression gives, as far as it is known.
@@ -115,6 +114,10 @@ fn scalar(scalar_expr: &ScalarExpr) -> Result<(), Fault> {
                 found => Fault::new(expr.at, format!("found {}, expected a number for `{op}`", found.what())),
             }
         }
+        ScalarKind::Pipeline { pipeline: stages, of } => {
+            pipeline(stages)?;
+            scalar(of)
+        }
         ScalarKind::Negate(operand) => scalar(operand),
         ScalarKind::Binary { left, right, .. } => {
             scalar(left)?;
@@ -127,6 +130,7 @@ fn has_aggregate(scalar: &ScalarExpr) -> bool {
     match &scalar.kind {
         ScalarKind::Literal(_) => false,
         ScalarKind::Aggregate { .. } => true,
+        ScalarKind::Pipeline { of, .. } => has_aggregate(of),
         ScalarKind::Negate(operand) => has_aggregate(operand),
         ScalarKind::Binary { left, right, .. } => has_aggregate(left) || has_aggregate(right),
     }
@@ -196,7 +200,7 @@ fn type_of(expr: &Expr) -> Result<Type, Fault> {
             Literal::Nil => Type::Nil,
             Literal::Bool(_) => Type::Bool,
             Literal::Int(_) | Literal::Float(_) | Literal::Duration(_) => Type::Number,
-            Literal::String(_) => Type::String,
+            Literal::String(_) | Literal::Pattern(_) => Type::String,
             Literal::Status(_) => Type::Status,
             Literal::Kind(_) => Type::Kind,
         }),
@@ -245,14 +249,11 @@ fn compared(op: CompareOp, left: &Expr, right: &Expr, whole: &Expr) -> Result<()
         if !matches!(left_type, Type::Any | Type::String) {
             return Fault::new(left.at, format!("found {} before `{op}`, expected a string", left_type.what()));
         }
-        let ExprKind::Literal(Literal::String(pattern)) = &right.kind else {
+        if !matches!(&right.kind, ExprKind::Literal(Literal::Pattern(_))) {
             let what = right_type.what();
             return Fault::new(right.at, format!("found {what} after `{op}`, expected a regular expression in quotes"));
-        };
-        return match Pattern::new(pattern) {
-            Ok(_) => Ok(()),
-            Err(error) => Fault::new(right.at, error.to_string()),
-        };
+        }
+        return Ok(());
     }
     for (side, found) in [(left, left_type), (right, right_type)] {
         let ordered = matches!(found, Type::Any | Type::Number | Type::String);

@@ -111,6 +111,7 @@ impl Display for ScalarExpr {
             ScalarKind::Literal(literal) => literal.fmt(f),
             ScalarKind::Aggregate { op, of: None } => write!(f, "{op}()"),
             ScalarKind::Aggregate { op, of: Some(expr) } => write!(f, "{op}({expr})"),
+            ScalarKind::Pipeline { pipeline, of } => write!(f, "({pipeline} | {of})"),
             ScalarKind::Negate(operand) => {
                 f.write_char('-')?;
                 wrapped(f, operand, power_of_scalar(operand) < power::PREFIX)
@@ -125,7 +126,7 @@ impl Display for ScalarExpr {
 fn power_of_scalar(scalar: &ScalarExpr) -> u8 {
     match &scalar.kind {
         ScalarKind::Literal(literal) => power_of_literal(literal),
-        ScalarKind::Aggregate { .. } => power::ATOM,
+        ScalarKind::Aggregate { .. } | ScalarKind::Pipeline { .. } => power::ATOM,
         ScalarKind::Negate(_) => power::PREFIX,
         ScalarKind::Binary { op, .. } => arithmetic_power(*op),
     }

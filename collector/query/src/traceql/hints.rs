@@ -15,6 +15,7 @@ enum Value {
     BoolOrShare,
     Share,
     Duration,
+    Texts,
 }
 
 impl Value {
@@ -26,6 +27,7 @@ impl Value {
             Self::BoolOrShare => "true, false, or a number from 0 to 1",
             Self::Share => "a number from 0 to 1",
             Self::Duration => "a duration",
+            Self::Texts => "a string or several in brackets",
         }
     }
 
@@ -36,13 +38,15 @@ impl Value {
             (Self::Share | Self::BoolOrShare, Literal::Float(number)) => (0.0..=1.0).contains(number),
             (Self::Share | Self::BoolOrShare, Literal::Int(number)) => (0..=1).contains(number),
             (Self::Duration, Literal::Duration(ns)) => *ns >= 0,
+            (Self::Texts, Literal::String(_)) => true,
             _ => false,
         }
     }
 }
 
-/// All hints. Those that tune how Tempo works are understood and have no effect.
-const HINTS: [(&str, Value); 10] = [
+/// All hints. Those that tune how Tempo works are understood and have no effect. `sample` allows what is not exact, and is
+/// satisfied by what is.
+const HINTS: [(&str, Value); 14] = [
     ("most_recent", Value::Bool),
     ("exemplars", Value::BoolOrInt),
     ("sample", Value::BoolOrShare),
@@ -53,6 +57,10 @@ const HINTS: [(&str, Value); 10] = [
     ("job_interval", Value::Duration),
     ("job_size", Value::Int),
     ("time_overlap_cutoff", Value::Share),
+    ("extrapolate", Value::Bool),
+    ("spanonly_fetch", Value::Bool),
+    ("skip_optimization", Value::Bool),
+    ("skip_ast_transformations", Value::Texts),
 ];
 
 impl Query {

@@ -97,6 +97,8 @@ impl<'a> Lexer<'a> {
             ("}", Token::CloseBrace),
             ("(", Token::OpenParen),
             (")", Token::CloseParen),
+            ("[", Token::OpenBracket),
+            ("]", Token::CloseBracket),
             (",", Token::Comma),
             ("+", Token::Add),
             ("-", Token::Sub),

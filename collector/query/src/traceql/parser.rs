@@ -131,7 +131,7 @@ impl Parser {
             let Token::Word(name) = self.peek().clone() else { return self.unexpected("the name of a hint") };
             let start = self.bump();
             self.expect(&Token::Eq)?;
-            let value = self.signed_literal()?;
+            let value = if *self.peek() == Token::OpenBracket { self.texts()? } else { self.signed_literal()? };
             hints.push(Hint { name, value, at: start.to(self.last_at()) });
             if !self.eat(&Token::Comma) {
                 break;
@@ -139,6 +139,21 @@ impl Parser {
         }
         self.expect(&Token::CloseParen)?;
         Ok(hints)
+    }
+
+    /// `["a", "b"]`, which is as good as `"a,b"`.
+    fn texts(&mut self) -> Result<Literal, Fault> {
+        self.bump();
+        let mut texts = Vec::new();
+        while !self.eat(&Token::CloseBracket) {
+            if !texts.is_empty() {
+                self.expect(&Token::Comma)?;
+            }
+            let Token::String(text) = self.peek().clone() else { return self.unexpected("a string or `]`") };
+            self.bump();
+            texts.push(text);
+        }
+        Ok(Literal::String(texts.join(",")))
     }
 
     /// A literal, which may have a sign when it is a number.

@@ -67,6 +67,17 @@ impl Value {
         }
     }
 
+    /// Bytes of memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::String(text) => text.len(),
+                Self::Array(elements) => elements.iter().map(Self::bytes).sum(),
+                _ => 0,
+            }
+    }
+
     /// Several values as one: nil when there are none, an array otherwise, even of one.
     #[must_use]
     pub fn array(elements: Vec<Self>) -> Self {
@@ -83,6 +94,7 @@ impl From<&Literal> for Value {
             Literal::Float(number) => Self::Float(*number),
             Literal::Duration(ns) => Self::Duration(*ns),
             Literal::String(text) => Self::String(text.clone()),
+            Literal::Pattern(pattern) => Self::String(pattern.text().to_owned()),
             Literal::Status(status) => Self::Status(*status),
             Literal::Kind(kind) => Self::Kind(*kind),
         }
@@ -115,6 +127,7 @@ impl From<&AnyValue> for Value {
 /// - With nil on a side nothing holds, `!=` included.
 /// - Values of different types: nothing holds, `!=` included. Int, float and duration are one type; a whole number beside a
 ///   float is compared as a float.
+/// - `x >= minInt` and `x <= maxInt` do not hold for floats: so one asks whether x is whole.
 /// - Of arrays any element may make `=`, `<`, `<=`, `>`, `>=` true, and all have to for `!=`. So `!=` holds for an empty one.
 /// - `=~` and `!~` never hold here: they take a [`Pattern`].
 #[must_use]
@@ -130,8 +143,19 @@ pub fn compare(op: CompareOp, left: &Value, right: &Value) -> bool {
     }
 }
 
+/// Whether a number stands so between `minInt` and `maxInt` that it is asked for whether it is whole.
+#[must_use]
+pub fn asks_for_whole(op: CompareOp, right: &Value) -> bool {
+    matches!((op, right), (CompareOp::GreaterEq, Value::Int(i64::MIN)) | (CompareOp::LessEq, Value::Int(i64::MAX)))
+}
+
 /// Compares two values neither of which is an array.
 fn compare_single(op: CompareOp, left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Float(_), limit) if asks_for_whole(op, limit) => return false,
+        (limit, Value::Float(_)) if asks_for_whole(op.mirrored(), limit) => return false,
+        _ => {}
+    }
     let order = match (left, right) {
         (Value::Int(left) | Value::Duration(left), Value::Int(right) | Value::Duration(right)) => Some(left.cmp(right)),
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),

@@ -8,6 +8,10 @@ use clew_common::{
     otlp::record::{Codec, Head},
     world::World,
 };
+use clew_query::{
+    exec::{Budget, Cache, Measured, MetricsOptions, Range, SearchOptions, Searched, Stopped, metrics, search},
+    traceql::{ast::Body, parse, steps::Steps},
+};
 use clew_storage::{Opened, Options, Snapshot, Storage, retention, store};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -63,7 +67,8 @@ pub fn ask<T>(batches: &[Batch], blocks: usize, ask: impl FnOnce(&Snapshot) -> T
     for place in 0..=blocks {
         for (at, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.place % (blocks + 1) == place) {
             let payload = Bytes::from(TracesData { resource_spans: batch.spans.clone() }.encode_to_vec());
-            let (spans, raw_bytes) = (batch.spans.len() as u32, payload.len() as u32);
+            let scopes = batch.spans.iter().flat_map(|resource| &resource.scope_spans);
+            let (spans, raw_bytes) = (scopes.map(|scope| scope.spans.len() as u32).sum(), payload.len() as u32);
             let decoded = storage.decode(Codec::Identity, payload.clone(), raw_bytes, spans).unwrap();
             let head = Head {
                 codec: Codec::Identity,
@@ -83,4 +88,20 @@ pub fn ask<T>(batches: &[Batch], blocks: usize, ask: impl FnOnce(&Snapshot) -> T
         }
     }
     ask(&storage.snapshot(&Tenant::default()))
+}
+
+/// What a query finds, with so many spans of each set.
+pub fn find(snapshot: &Snapshot, query: &str, spans: usize) -> Result<Searched, Stopped> {
+    let Body::Spans(pipeline) = parse(query).unwrap().body else { panic!("{query} is no search") };
+    let (budget, _client) = Budget::new(Duration::from_secs(120));
+    let options = SearchOptions { range: Range::ALL, limit: 1000, spans };
+    search(snapshot, &Cache::new(64 << 20), &pipeline, options, &budget)
+}
+
+/// What a query measures from the first nanosecond to the hundredth.
+pub fn measure(snapshot: &Snapshot, query: &str) -> Result<Measured, Stopped> {
+    let Body::Metrics(expr) = parse(query).unwrap().body else { panic!("{query} measures nothing") };
+    let (budget, _client) = Budget::new(Duration::from_secs(120));
+    let options = MetricsOptions { steps: Steps::instant(0, 100), exemplars: 0, max_series: 1000 };
+    metrics(snapshot, &Cache::new(64 << 20), &expr, options, &budget)
 }

@@ -221,7 +221,7 @@ fn single_spans_are_found_by_every_filter_that_needs_no_more() {
         let mut matches = Matches::new(stored.snapshot.clone(), filter);
         let (mut found, mut spans) = (Vec::new(), 0);
         loop {
-            let piece = matches.next(&stored.cache, &budget).unwrap();
+            let piece = matches.next(&stored.cache, &budget, Duration::from_secs(60)).unwrap();
             let resources = TracesData::decode(&*piece.otlp).unwrap().resource_spans;
             let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
             found.extend(scopes.flat_map(|scope| scope.spans).map(|span| hex::encode(span.span_id)));
@@ -240,6 +240,66 @@ fn single_spans_are_found_by_every_filter_that_needs_no_more() {
         assert_eq!(found, expected, "{text}");
     });
     assert!(filters > 100, "{filters}");
+}
+
+#[test]
+fn a_tail_that_has_no_time_goes_on_piece_by_piece() {
+    let stored = Stored::new(3);
+    let Body::Spans(pipeline) = parse("{ name = \"card\" }").unwrap().body else { unreachable!() };
+    let filter = SpanFilter::of(parse("{ name = \"card\" }").unwrap()).unwrap();
+    let (budget, _client) = Budget::new(Duration::from_secs(60));
+    let mut matches = Matches::new(stored.snapshot.clone(), filter);
+    let mut spans = Vec::new();
+    loop {
+        let piece = matches.next(&stored.cache, &budget, Duration::ZERO).unwrap();
+        spans.push(piece.spans);
+        if piece.last {
+            break;
+        }
+    }
+    assert!(spans.len() >= 4, "a piece for each block and one for memory: {spans:?}");
+    let found: u32 = stored.search(&pipeline).iter().flat_map(|trace| &trace.sets).map(|set| set.matched).sum();
+    assert_eq!(spans.iter().sum::<u64>(), u64::from(found));
+}
+
+#[test]
+fn queries_of_many_filters_are_answered_as_the_reference_does() {
+    for blocks in [0, 1, 2] {
+        let stored = Stored::new(blocks);
+        for (op, other) in
+            [("||", "{ name = \"nothing\" }"), ("&&", "{ kind = server }"), ("!>>", "{ name = \"nothing\" }")]
+        {
+            for at in [0, 30, 31, 32, 39] {
+                let filter = |number| if number == at { "{ name = \"card\" }" } else { other };
+                let query = (0..40).map(filter).collect::<Vec<_>>().join(&format!(" {op} "));
+                assert_eq!(stored.difference(&query, steps()), None, "{blocks} blocks");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_series_holds_for_the_answer() {
+    let stored = Stored::new(2);
+    let measure = |query: &str, max_series| {
+        let Body::Metrics(expr) = parse(query).unwrap().body else { unreachable!() };
+        let options = MetricsOptions { steps: steps(), exemplars: 0, max_series };
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        metrics(&stored.snapshot, &stored.cache, &expr, options, &budget)
+    };
+    let error = measure("{ } | rate() by (name)", 3).unwrap_err().to_string();
+    assert!(error.contains("series, more than 3") && error.contains("topk"), "{error}");
+    assert_eq!(measure("{ } | count_over_time() by (name) | topk(1)", 3).unwrap().series.len(), 3);
+
+    let all = measure("{ } | compare({ status = error })", 10_000).unwrap();
+    assert_eq!(all.missing, [""; 0]);
+    let most = all.series.len() / 2;
+    let some = measure("{ } | compare({ status = error })", most).unwrap();
+    assert!(!some.series.is_empty() && some.series.len() <= most, "{} of {most}", some.series.len());
+    assert!(some.missing[0].contains(&format!("more than {most}; left out are those of ")), "{:?}", some.missing);
+    let field = |series: &TimeSeries| series.labels[1].0.clone();
+    let of_field = |all: &[TimeSeries], one: &str| all.iter().filter(|series| field(series) == one).count();
+    assert!(some.series.iter().all(|one| of_field(&some.series, &field(one)) == of_field(&all.series, &field(one))));
 }
 
 #[test]

@@ -187,6 +187,8 @@ fn stage() -> impl Strategy<Value = String> {
             "avg(duration) + 1s >= 3 * min(duration)",
             "-(count() - 1) < -2 ^ 2",
             "(1 + count()) / 2 = 3",
+            "({ status = error } | count()) > ({ kind = server } | by(name) | count() > 1 | count())",
+            "2 * ({ .a = 1 } > { } | max(duration) - 1ms) >= max(duration)",
             "by(resource.service.name)",
             "by(duration > 1s && .a = 2)",
             "coalesce()",

@@ -26,7 +26,7 @@ pub fn counted(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget
             let rows = kept.iter().enumerate().filter(|(_, kept)| kept.is_some());
             let inspected_spans = rows.map(|(part, _)| scope.parts[part].part.rows as u64).sum();
             let mut masks: Vec<Option<Mask>> = kept.into_iter().map(|kept| kept.map(|kept| kept.mask)).collect();
-            scope.drop_repeats(&mut masks);
+            scope.drop_repeats(&mut masks)?;
             return Ok(Counted { masks, inspected_spans });
         }
     }
@@ -47,10 +47,13 @@ fn by_part(scope: &Scope, filter: &SpansetExpr, range: Range, budget: &Budget) -
     let read = parallel::map(0..looked.len(), |at| {
         budget.check()?;
         let masks = Masks::of(scope, looked[at]);
-        Ok(match &filter.kind {
+        let kept = match &filter.kind {
             SpansetKind::Filter(Some(filter)) => masks.kept(filter),
             _ => Ok(Kept { mask: Mask::All, exact: true }),
-        })
+        };
+        // The mask is all that is needed of what was read: columns that the cache has no room for go.
+        scope.forget(looked[at]);
+        budget.check().map(|()| kept)
     });
     let mut kept: Vec<Option<Kept>> = scope.parts.iter().map(|_| None).collect();
     for (part, read) in looked.into_iter().zip(read) {
@@ -75,9 +78,9 @@ fn by_trace(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -
     const TOGETHER: usize = 256;
     let chunks: Vec<&[[u8; 16]]> = traces.chunks(TOGETHER).collect();
     let found = parallel::map(0..chunks.len(), |at| {
-        budget.check()?;
         let mut rows: Vec<(u32, u32)> = Vec::new();
         for id in chunks[at] {
+            budget.check()?;
             let trace = Trace::read(scope, *id);
             for set in runner.run(&trace) {
                 rows.extend(set.spans.iter().map(|at| {
@@ -86,7 +89,7 @@ fn by_trace(scope: &Scope, pipeline: &Pipeline, range: Range, budget: &Budget) -
                 }));
             }
         }
-        Ok::<_, Stopped>(rows)
+        budget.check().map(|()| rows)
     });
     let mut rows: Vec<Vec<u32>> = scope.parts.iter().map(|_| Vec::new()).collect();
     for found in found {

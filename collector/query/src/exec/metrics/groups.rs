@@ -18,6 +18,8 @@ use crate::traceql::{
 pub struct Groups {
     numbers: HashMap<Vec<Key>, u32>,
     pub labels: Vec<Vec<Value>>,
+    /// Bytes of memory, about.
+    pub bytes: usize,
 }
 
 /// More groups than that are refused: they would fill the memory.
@@ -34,6 +36,8 @@ impl Groups {
                 let why = format!("the query makes more than {MAX_GROUPS} series; group by less, or filter more");
                 return Err(Stopped::TooMuch(why));
             }
+            // As key and as labels.
+            self.bytes += 2 * values.iter().map(Value::bytes).sum::<usize>();
             self.labels.push(values);
         }
         Ok(number)
@@ -109,4 +113,22 @@ fn by_table(columns: &[Coded], mask: &Mask, rows: usize, groups: &mut Groups) ->
         };
     }
     Ok(codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_groups_take_memory_once() {
+        let mut groups = Groups::default();
+        let label = |text: &str| vec![Value::String(text.repeat(1000))];
+        assert_eq!(groups.number(label("a")), Ok(0));
+        let of_one = groups.bytes;
+        assert!(of_one >= 2000, "as key and as label: {of_one}");
+        assert_eq!(groups.number(label("a")), Ok(0));
+        assert_eq!(groups.bytes, of_one);
+        assert_eq!(groups.number(label("b")), Ok(1));
+        assert_eq!(groups.bytes, 2 * of_one);
+    }
 }

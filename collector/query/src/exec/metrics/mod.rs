@@ -11,6 +11,8 @@ mod groups;
 mod histogram;
 mod tally;
 
+use std::collections::BTreeMap;
+
 use clew_storage::Snapshot;
 
 use super::{Budget, Cache, Range, Stopped, scope::Scope};
@@ -28,7 +30,7 @@ pub struct MetricsOptions {
     pub steps: Steps,
     /// Exemplars at most.
     pub exemplars: usize,
-    /// Series at most, of each function.
+    /// Series of the answer at most.
     pub max_series: usize,
 }
 
@@ -67,13 +69,22 @@ pub fn metrics(
     options: MetricsOptions,
     budget: &Budget,
 ) -> Result<Measured, Stopped> {
-    let scope = Scope::open(snapshot, cache);
+    let scope = Scope::open(snapshot, &cache.within(budget));
     let mut run = Run { scope: &scope, options, budget, exemplars: Vec::new(), inspected_spans: 0 };
     let series = match run.operand(expr)? {
         Operand::Series(series) => series,
         Operand::Number(_) => Vec::new(),
     };
     let Run { exemplars, inspected_spans, .. } = run;
+    // What was read after it was spent is not all.
+    budget.check()?;
+    let most = options.max_series;
+    if series.len() > most {
+        return Err(Stopped::TooMuch(format!(
+            "the query makes {} series, more than {most}; group by less, filter more, or choose some with `| topk(10)`",
+            series.len()
+        )));
+    }
     Ok(Measured { series, exemplars, missing: scope.missing.into_inner(), inspected_spans })
 }
 
@@ -102,11 +113,41 @@ impl Run<'_> {
         let counted = counted::counted(self.scope, &series.pipeline, range(self.options.steps), self.budget)?;
         self.inspected_spans += counted.inspected_spans;
         if let MetricsFunction::Compare(comparison) = &series.function {
-            return compare::compare(self.scope, &counted, comparison, self.options, self.budget);
+            let series = compare::compare(self.scope, &counted, comparison, self.options, self.budget)?;
+            return Ok(self.of_some_fields(series));
         }
         let tallied = tally::tally(self.scope, &counted, series, self.options, self.budget)?;
         self.exemplars.extend(tallied.exemplars);
         Ok(tallied.series)
+    }
+}
+
+impl Run<'_> {
+    /// Of the series that `compare` makes, as many as there may be, all or none of each field. Some are better than none here: which
+    /// ones there are is not up to who asks.
+    fn of_some_fields(&self, mut series: Vec<TimeSeries>) -> Vec<TimeSeries> {
+        let (all, most) = (series.len(), self.options.max_series);
+        if all <= most {
+            return series;
+        }
+        // The first label says what is counted, the second one has the field and its value.
+        let field = |series: &TimeSeries| series.labels.get(1).map_or_else(String::new, |(field, _)| field.clone());
+        let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+        series.iter().for_each(|series| *sizes.entry(field(series)).or_default() += 1);
+        let mut room = most;
+        sizes.retain(|_, size| {
+            let fits = *size <= room;
+            room -= if fits { *size } else { 0 };
+            !fits
+        });
+        series.retain(|series| !sizes.contains_key(&field(series)));
+        let left_out: Vec<&str> = sizes.keys().map(String::as_str).collect();
+        self.scope.missing.lock().push(format!(
+            "compare makes {all} series, more than {most}; left out are those of {}. Ask for more series, or for fewer values with a \
+             second argument",
+            left_out.join(", ")
+        ));
+        series
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Tallied {
     pub exemplars: Vec<Exemplar>,
 }
 
-/// Memory for what is tallied, each thread's.
+/// Memory for what is tallied, each thread's, and for the series of it.
 const MAX_BYTES: usize = 512 << 20;
 
 /// What is known of the spans of a group at a step.
@@ -259,18 +259,18 @@ impl Tally<'_> {
             all.taken.extend(state.taken);
         }
         all.cells.iter_mut().flatten().for_each(Cell::finish);
-        let mut series = Vec::new();
+        let mut series: Vec<TimeSeries> = Vec::new();
+        let mut bytes = 0;
         // A group may have spans at other times only.
         let groups = all.groups.labels.iter().zip(&all.cells);
         for (values, cells) in groups.filter(|(_, cells)| !cells.iter().all(Cell::is_empty)) {
-            series.extend(make(&self.labels(values), cells));
-        }
-        series.retain(|series: &TimeSeries| series.values.iter().any(Option::is_some));
-        if series.len() > self.options.max_series {
-            let most = self.options.max_series;
-            let why =
-                format!("the query makes {} series, more than {most}; group by less, or filter more", series.len());
-            return Err(Stopped::TooMuch(why));
+            let made = make(&self.labels(values), cells).into_iter();
+            let made = made.filter(|series| series.values.iter().any(Option::is_some));
+            for made in made {
+                bytes += size_of_val(&made.values[..]) + labels_bytes(&made.labels);
+                within(bytes)?;
+                series.push(made);
+            }
         }
         let exemplars = match self.options.exemplars {
             0 => Vec::new(),
@@ -306,7 +306,9 @@ impl Tally<'_> {
             return Ok(());
         };
         let starts = starts.values();
+        let labels_before = state.groups.bytes;
         let groups = of_part(self.scope, part as u32, self.by, mask, &mut state.groups)?;
+        state.spend(state.groups.bytes - labels_before)?;
         let steps = self.options.steps;
         let more = (state.groups.labels.len() - state.cells.len()) * steps.count();
         state.spend(more * size_of::<C>())?;
@@ -334,6 +336,7 @@ impl Tally<'_> {
         }
         state.spend(state.cell_bytes(field.is_some()).saturating_sub(before))?;
         state.taken.push(Taken { part, spans });
+        self.scope.forget(part);
         Ok(())
     }
 }
@@ -341,16 +344,24 @@ impl Tally<'_> {
 impl<C: Cell> State<C> {
     fn spend(&mut self, bytes: usize) -> Result<(), Stopped> {
         self.bytes += bytes;
-        if self.bytes > MAX_BYTES {
-            let why = format!("the query needs more than {MAX_BYTES} bytes; group by less, or take longer steps");
-            return Err(Stopped::TooMuch(why));
-        }
-        Ok(())
+        within(self.bytes)
     }
 
     fn cell_bytes(&self, grows: bool) -> usize {
         if grows { self.cells.iter().flatten().map(Cell::bytes).sum() } else { 0 }
     }
+}
+
+fn within(bytes: usize) -> Result<(), Stopped> {
+    if bytes > MAX_BYTES {
+        let why = format!("the query needs more than {MAX_BYTES} bytes; group by less, or take longer steps");
+        return Err(Stopped::TooMuch(why));
+    }
+    Ok(())
+}
+
+fn labels_bytes(labels: &[(String, Value)]) -> usize {
+    labels.iter().map(|(name, value)| size_of::<String>() + name.len() + value.bytes()).sum()
 }
 
 /// Visits the rows of a mask.

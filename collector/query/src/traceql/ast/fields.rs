@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::traceql::at::At;
+use crate::traceql::{at::At, value::Pattern};
 
 /// What a span is asked for: a tree of literals, fields and operators.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,20 @@ pub enum CompareOp {
     NotMatch,
 }
 
+impl CompareOp {
+    /// What says the same with the sides exchanged.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessEq => Self::GreaterEq,
+            Self::Greater => Self::Less,
+            Self::GreaterEq => Self::LessEq,
+            same => same,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArithmeticOp {
     Add,
@@ -78,6 +92,8 @@ pub enum Literal {
     /// In nanoseconds.
     Duration(i64),
     String(String),
+    /// Stands after `=~` and `!~`, and nowhere else.
+    Pattern(Pattern),
     Status(Status),
     Kind(Kind),
 }

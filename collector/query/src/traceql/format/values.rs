@@ -69,6 +69,7 @@ impl Display for Literal {
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Duration(ns) => duration(f, *ns),
             Self::String(text) => string(f, text),
+            Self::Pattern(pattern) => string(f, pattern.text()),
             Self::Status(status) => status.fmt(f),
             Self::Kind(kind) => kind.fmt(f),
         }

@@ -97,7 +97,7 @@ impl<'a> Lexer<'a> {
     /// Nothing may touch the end of a number but signs.
     fn ends(&self, start: usize) -> Result<(), Fault> {
         match self.rest().chars().next() {
-            Some(c) if is_key_char(c) && !"+-*/%".contains(c) => {
+            Some(c) if is_key_char(c) && !"+-*/%]".contains(c) => {
                 let at = At::new(start, self.offset + c.len_utf8());
                 Fault::new(at, format!("found {c:?} right after a number{}", quotes(self.text, at)))
             }

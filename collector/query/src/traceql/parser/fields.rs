@@ -5,7 +5,10 @@ use super::{
     power::{COMPARE, LOGIC, PREFIX},
     right_of,
 };
-use crate::traceql::ast::{ArithmeticOp, CompareOp, Expr, ExprKind, Field, FieldAt, Intrinsic, Literal, LogicOp};
+use crate::traceql::{
+    ast::{ArithmeticOp, CompareOp, Expr, ExprKind, Field, FieldAt, Intrinsic, Literal, LogicOp},
+    value::Pattern,
+};
 
 enum Operator {
     Logic(LogicOp),
@@ -24,13 +27,15 @@ impl Parser {
             let mut left = parser.operand()?;
             while let Some((operator, power)) = parser.peek_operator().filter(|(_, power)| *power >= weakest) {
                 let at = parser.bump();
-                if matches!(operator, Operator::Compare(CompareOp::Match | CompareOp::NotMatch)) {
-                    parser.patterns += 1;
-                    if parser.patterns > MAX_PATTERNS {
-                        return Fault::new(at, format!("a query has at most {MAX_PATTERNS} regular expressions"));
-                    }
+                let is_match = matches!(operator, Operator::Compare(CompareOp::Match | CompareOp::NotMatch));
+                parser.patterns += usize::from(is_match);
+                if parser.patterns > MAX_PATTERNS {
+                    return Fault::new(at, format!("a query has at most {MAX_PATTERNS} regular expressions"));
                 }
-                let right = parser.expr_above(right_of(power))?;
+                let mut right = parser.expr_above(right_of(power))?;
+                if is_match {
+                    compile(&mut right.0)?;
+                }
                 left = join(&operator, left, right)?;
             }
             Ok(left)
@@ -121,6 +126,19 @@ impl Parser {
         }
         Ok(fields)
     }
+}
+
+/// A string is a regular expression here.
+fn compile(expr: &mut Expr) -> Result<(), Fault> {
+    if let ExprKind::Literal(literal) = &mut expr.kind
+        && let Literal::String(text) = literal
+    {
+        *literal = match Pattern::new(text) {
+            Ok(pattern) => Literal::Pattern(pattern),
+            Err(error) => return Fault::new(expr.at, error.to_string()),
+        };
+    }
+    Ok(())
 }
 
 fn literal(literal: Literal, at: crate::traceql::at::At) -> Expr {

@@ -88,6 +88,12 @@ impl Parser {
                     (scalar @ Mixed::Scalar(_), height) if stages.is_empty() && *self.peek() != Token::Pipe => {
                         return Ok((scalar, height));
                     }
+                    (Mixed::Scalar(of), height) if *self.peek() == Token::CloseParen => {
+                        let at = start.to(self.last_at());
+                        heights.push(height);
+                        let kind = ScalarKind::Pipeline { pipeline: Pipeline { stages }, of: Box::new(of) };
+                        return Ok((Mixed::Scalar(ScalarExpr { kind, at }), above(at, &heights)?));
+                    }
                     (mixed, _) => {
                         let message = match mixed {
                             Mixed::Scalar(_) => "a number alone keeps no spans, expected a comparison: `count() > 2`",

@@ -3,7 +3,7 @@
 use super::Trace;
 use crate::traceql::{
     ast::{CompareOp, Expr, ExprKind, Field, Literal, LogicOp},
-    value::{Pattern, Value, arithmetic, compare, negate},
+    value::{Value, arithmetic, compare, negate},
 };
 
 /// What an expression is worth for a span.
@@ -38,10 +38,8 @@ fn compared(trace: &Trace, span: usize, op: CompareOp, left: &Expr, right: &Expr
         (CompareOp::Eq, ExprKind::Literal(Literal::Nil), _) => right_value.is_nil(),
         (CompareOp::NotEq, _, ExprKind::Literal(Literal::Nil)) => !left_value.is_nil(),
         (CompareOp::NotEq, ExprKind::Literal(Literal::Nil), _) => !right_value.is_nil(),
-        (CompareOp::Match | CompareOp::NotMatch, _, ExprKind::Literal(Literal::String(pattern))) => {
-            let Ok(pattern) = Pattern::new(pattern) else { return false };
-            if op == CompareOp::Match { pattern.is_match(&left_value) } else { pattern.is_mismatch(&left_value) }
-        }
+        (CompareOp::Match, _, ExprKind::Literal(Literal::Pattern(pattern))) => pattern.is_match(&left_value),
+        (CompareOp::NotMatch, _, ExprKind::Literal(Literal::Pattern(pattern))) => pattern.is_mismatch(&left_value),
         (_, ExprKind::Field(Field::Intrinsic(intrinsic)), ExprKind::Literal(Literal::String(id))) => {
             compare(op, &left_value, &Value::String(intrinsic.full_id(id)))
         }

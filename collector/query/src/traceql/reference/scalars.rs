@@ -1,6 +1,6 @@
 //! Numbers that are computed from a spanset.
 
-use super::{Spanset, Trace, expr::eval};
+use super::{Spanset, Trace, expr::eval, spansets::left_of};
 use crate::traceql::{
     ast::{Aggregate, ArithmeticOp, CompareOp, ScalarExpr, ScalarFilter, ScalarKind},
     value::{Value, arithmetic, compare, negate},
@@ -19,6 +19,12 @@ fn scalar(trace: &Trace, spanset: &mut Spanset, scalar_expr: &ScalarExpr) -> Val
         ScalarKind::Negate(operand) => negate(&scalar(trace, spanset, operand)),
         ScalarKind::Binary { op, left, right } => {
             arithmetic(*op, &scalar(trace, spanset, left), &scalar(trace, spanset, right))
+        }
+        ScalarKind::Pipeline { pipeline, of } => {
+            let mut left = Spanset { spans: left_of(trace, &spanset.spans, pipeline), attributes: vec![] };
+            let value = scalar(trace, &mut left, of);
+            spanset.attributes.push((scalar_expr.to_string(), value.clone()));
+            value
         }
         ScalarKind::Aggregate { op, of } => {
             let value = match of {

@@ -77,6 +77,13 @@ fn run(trace: &Trace, spansets: Vec<Spanset>, pipeline: &Pipeline) -> Vec<Spanse
     spansets
 }
 
+/// What a pipeline leaves of these spans, as one set.
+pub(super) fn left_of(trace: &Trace, spans: &[usize], pipeline: &Pipeline) -> Vec<usize> {
+    let spanset = Spanset { spans: spans.to_vec(), attributes: vec![] };
+    let left: BTreeSet<_> = run(trace, vec![spanset], pipeline).into_iter().flat_map(|spanset| spanset.spans).collect();
+    left.into_iter().collect()
+}
+
 /// Which of these spans an expression keeps.
 fn keep(trace: &Trace, within: &BTreeSet<usize>, expr: &SpansetExpr) -> BTreeSet<usize> {
     match &expr.kind {
@@ -84,8 +91,8 @@ fn keep(trace: &Trace, within: &BTreeSet<usize>, expr: &SpansetExpr) -> BTreeSet
             within.iter().copied().filter(|span| holds(trace, *span, condition.as_ref())).collect()
         }
         SpansetKind::Pipeline(pipeline) => {
-            let spanset = Spanset { spans: within.iter().copied().collect(), attributes: vec![] };
-            run(trace, vec![spanset], pipeline).into_iter().flat_map(|spanset| spanset.spans).collect()
+            let within: Vec<_> = within.iter().copied().collect();
+            left_of(trace, &within, pipeline).into_iter().collect()
         }
         SpansetKind::Binary { op, left, right } => {
             let (left, right) = (keep(trace, within, left), keep(trace, within, right));

@@ -1,5 +1,7 @@
 //! Regular expressions, anchored at both ends.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
 use super::Value;
@@ -7,9 +9,18 @@ use super::Value;
 /// How much memory a compiled expression may take: as many alternatives as a query has room for, and 20 ms of compiling.
 const MAX_BYTES: usize = 4 << 20;
 
-/// What `=~` and `!~` compare with.
+/// What `=~` and `!~` compare with, compiled: that takes up to 20 ms, and is done once a query.
 #[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+pub struct Pattern {
+    text: Arc<str>,
+    regex: Regex,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
 
 /// Why a regular expression is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,13 +57,20 @@ impl Pattern {
             Ok(_) | Err(PatternError::TooLarge) => {}
             Err(syntax) => return Err(syntax),
         }
-        Ok(Self(compile(&format!("\\A(?:{pattern})\\z"), MAX_BYTES)?))
+        let regex = compile(&format!("\\A(?:{pattern})\\z"), MAX_BYTES)?;
+        Ok(Self { text: pattern.into(), regex })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether it matches this text from end to end.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        self.regex.is_match(text)
     }
 
     /// `value =~ pattern`: it, or an element of it, is a string that matches.
