@@ -60,6 +60,8 @@ pub fn ask<T>(batches: &[Batch], blocks: usize, ask: impl FnOnce(&Snapshot) -> T
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
         retention: retention::Limits::default(),
+        sole: true,
+        heir_of: Vec::new(),
     };
     let place: PathBuf = folder.path().join("blocks");
     let store = store::open(&place.display().to_string(), &World::real()).unwrap();

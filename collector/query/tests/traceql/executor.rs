@@ -71,6 +71,8 @@ impl Stored {
             cache_bytes: 1 << 20,
             sweep_delay: Duration::from_secs(600),
             retention: retention::Limits::default(),
+            sole: true,
+            heir_of: Vec::new(),
         };
         let place: PathBuf = folder.path().join("blocks");
         let store = store::open(&place.display().to_string(), &World::real()).unwrap();

@@ -71,7 +71,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { group_rows: 192 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
+        Self { group_rows: 128 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
     }
 }
 
