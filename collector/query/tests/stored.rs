@@ -5,6 +5,7 @@ mod stored {
     mod explain;
     mod giant;
     mod odd;
+    mod query;
     mod repeats;
     mod store;
 }

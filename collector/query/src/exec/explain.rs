@@ -62,7 +62,7 @@ pub struct Sample {
 impl Sample {
     /// When one span in a hundred is selected, enough to see a value that three more in a hundred of those have than others.
     /// A run is a page or two of each column.
-    pub const USUAL: Self = Self { selection: 48, baseline: 16, rows: 1 << 13 };
+    pub const USUAL: Self = Self { selection: 24, baseline: 8, rows: 1 << 13 };
 }
 
 /// In what spans differ from others.

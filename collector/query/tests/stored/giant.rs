@@ -3,7 +3,10 @@
 use clew_query::exec::Searched;
 use opentelemetry_proto::tonic::{common::v1::any_value::Value, trace::v1::Span};
 
-use super::store::{self, Batch};
+use super::{
+    query,
+    store::{self, Batch},
+};
 
 const SPANS: u64 = 200_000;
 
@@ -33,7 +36,7 @@ fn a_giant_trace_is_answered_in_time_wherever_it_lies() {
     for blocks in [0, 1] {
         store::ask(&batches, blocks, |snapshot| {
             let found = |query: &str| {
-                let Searched { mut traces, missing, .. } = store::find(snapshot, query, 3).unwrap();
+                let Searched { mut traces, missing, .. } = query::find(snapshot, query, 3).unwrap();
                 assert_eq!((traces.len(), missing), (1, vec![]), "{query}");
                 traces.remove(0)
             };
@@ -56,7 +59,7 @@ fn a_regular_expression_is_compiled_once_for_all_spans() {
             "{ nestedSetLeft > 0 && (name =~ \"n[13]|(a|b|c){1,300}\") = true }",
             "{ } | by(name =~ \"n[13]|(a|b|c){1,300}\") | count() = 2000",
         ] {
-            let found = store::find(snapshot, query, 1).unwrap().traces;
+            let found = query::find(snapshot, query, 1).unwrap().traces;
             assert_eq!(found[0].sets[0].matched, 2000, "{query}");
         }
     });

@@ -11,7 +11,10 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, Span, TracesData},
 };
 
-use super::store::{self, Batch};
+use super::{
+    query,
+    store::{self, Batch},
+};
 
 fn span(id: u8, start: u64, end: u64) -> Span {
     Span {
@@ -43,7 +46,7 @@ fn a_time_of_0_does_not_count_for_how_long_a_trace_takes() {
         for blocks in [0, 1] {
             let batches = [Batch { place: 0, spans: spans.clone(), may_duplicate: false }];
             store::ask(&batches, blocks, |snapshot| {
-                let found = store::find(snapshot, &query, 1).unwrap().traces;
+                let found = query::find(snapshot, &query, 1).unwrap().traces;
                 assert_eq!(found.len(), 1, "{times:?} in {blocks} blocks");
                 assert_eq!(found[0].duration, duration as u64, "{times:?}");
             });
@@ -60,7 +63,7 @@ fn an_answer_that_is_too_long_is_refused() {
     other.scope_spans[0].spans.iter_mut().for_each(|span| span.trace_id = vec![2; 16]);
     let batch = |spans: ResourceSpans| Batch { place: 0, spans: vec![spans], may_duplicate: false };
     store::ask(&[batch(one), batch(other)], 0, |snapshot| {
-        let found = |spans| store::find(snapshot, "{ } | select(resource.large)", spans);
+        let found = |spans| query::find(snapshot, "{ } | select(resource.large)", spans);
         assert_eq!(found(100).unwrap().traces.len(), 2);
         let error = found(200).unwrap_err().to_string();
         assert!(error.contains("more than 256 MiB; ask for fewer traces"), "{error}");

@@ -5,7 +5,10 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, Span, Status, span::Event},
 };
 
-use super::store::{self, Batch};
+use super::{
+    query,
+    store::{self, Batch},
+};
 
 fn span() -> Span {
     Span {
@@ -40,10 +43,10 @@ fn counted(spans: &[ResourceSpans]) -> Vec<(u32, f64)> {
         };
         let batches: Vec<Batch> = spans.iter().enumerate().map(|(place, span)| batch((place, span))).collect();
         counts.push(store::ask(&batches, blocks, |snapshot| {
-            let found = store::find(snapshot, "{ name = \"same\" }", 10).unwrap();
+            let found = query::find(snapshot, "{ name = \"same\" }", 10).unwrap();
             assert_eq!(found.missing, [""; 0]);
             let matched = found.traces.iter().flat_map(|trace| &trace.sets).map(|set| set.matched).sum();
-            let measured = store::measure(snapshot, "{ name = \"same\" } | count_over_time()").unwrap();
+            let measured = query::measure(snapshot, "{ name = \"same\" } | count_over_time()").unwrap();
             (matched, measured.series[0].values[0].unwrap())
         }));
     }

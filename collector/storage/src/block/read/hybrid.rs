@@ -72,12 +72,28 @@ pub fn count(bytes: &[u8], bits: u32, count: usize, value: u32) -> usize {
                 first.saturating_add(run)
             }
             Run::Packed(run, packed) => {
-                found += (0..run.min(count - first)).filter(|at| unpack(packed, bits, *at) == value).count();
+                let here = run.min(count - first);
+                // Eight values at a time, where they are one word.
+                let eights = if bits <= 8 { here / 8 } else { 0 };
+                found += packed
+                    .chunks_exact(bits as usize)
+                    .take(eights)
+                    .map(|eight| alike(eight, bits, value))
+                    .sum::<usize>();
+                found += (8 * eights..here).filter(|at| unpack(packed, bits, *at) == value).count();
                 first + run
             }
         };
     }
     found
+}
+
+/// How many of eight values of at most eight bits are `value`.
+fn alike(eight: &[u8], bits: u32, value: u32) -> usize {
+    let mut word = [0; 8];
+    word[..eight.len()].copy_from_slice(eight);
+    let (word, mask) = (u64::from_le_bytes(word), (1 << bits) - 1);
+    (0..8).filter(|at| word >> (at * bits) & mask == u64::from(value)).count()
 }
 
 /// The place of the zero that has `before` zeros before it, among the first `all` values; `all` if there are fewer.
