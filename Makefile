@@ -5,9 +5,9 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/clew/target
 export CLEW_TEST_TOOLS ?= $(CARGO_TARGET_DIR)/test-tools
 CLEW = $(CARGO_TARGET_DIR)/debug/clew
 
-.PHONY: help demo test lint tools torture objects simulate fuzz bench
+.PHONY: help demo test lint tools torture objects simulate fuzz bench bench-queries
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: ## Run agent, collector and a small instrumented shop in one process
 	cargo build --quiet -p clew-cli
@@ -39,6 +39,10 @@ simulate: ## Run thousands of seeds of the simulation (SEEDS=5000)
 
 fuzz: ## Fuzz what reads bytes from outside (SECONDS_EACH=300)
 	fuzz/run.sh $(or $(SECONDS_EACH),300)
+
+bench-queries: ## Repeat the figures of docs/benchmarks.md on queries (SPANS=5000000 LOOPS=2)
+	cargo build --release -p clew-collector -p clew-cli
+	docs/bench-queries.sh
 
 bench: ## Repeat the figures of docs/benchmarks.md
 	cargo build --release -p clew-agent -p clew-collector -p clew-cli

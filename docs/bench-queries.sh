@@ -77,7 +77,7 @@ ask "Jaeger dependencies" "$web/api/dependencies?endTs=4000000000000&lookback=40
 echo "== explain"
 explain() {
   for ((run = 0; run < 6; run++)); do
-    "$bin/clew" explain "$1" --since 48h --collector http://$collector >"$dir/explained"
+    "$bin/clew" explain "$1" --collector http://$collector >"$dir/explained"
   done
 }
 before=$(cpu)

@@ -42,13 +42,9 @@ fn metas(disk: &SimDisk) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_block_that_was_there_though_its_writing_seemed_to_fail_is_not_written_twice() {
-    let faults: [fn() -> Box<dyn FnMut(&str, &str) -> Fate + Send>; 2] = [
-        || Box::new(first(1, "put", "meta.json", Fate::AnswerLost)),
-        || Box::new(first(1, "size", "meta.json", Fate::Fails(ErrorKind::TimedOut))),
-    ];
-    for fault in faults {
+    for (doing, fate) in [("put", Fate::AnswerLost), ("size", Fate::Fails(ErrorKind::TimedOut))] {
         let disk = SimDisk::new();
-        let fickle = Fickle::new(store(&disk), fault());
+        let fickle = Fickle::new(store(&disk), first(1, doing, "meta.json", fate));
         let storage = opened(&disk, &fickle);
         append(&storage, "a", 1, &[1, 2], "x").await.unwrap();
         assert!(storage.flush().is_err());
