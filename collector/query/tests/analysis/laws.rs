@@ -55,6 +55,58 @@ fn any_time() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![8 => 0..60u64, 1 => Just(u64::MAX), 1 => u64::MAX - 5..=u64::MAX, 1 => any::<u64>()]
 }
 
+const OK: i32 = 1;
+
+fn code(tree: &Tree, span: usize) -> i32 {
+    tree.nodes[span].span.status.as_ref().map_or(0, |status| status.code)
+}
+
+/// The children that explain the failure of a span, word for word as `docs/analysis.md` has it: those that failed, and those without a
+/// status that have something below them that does; unless a later attempt went well.
+fn explaining(tree: &Tree, span: usize) -> Vec<usize> {
+    let node = |span: usize| &tree.nodes[span];
+    let silent = |child: usize| code(tree, child) == 0 && !explaining(tree, child).is_empty();
+    let same = |a: usize, b: usize| {
+        let operation = |span: usize| (tree.service(node(span)), &node(span).span.name, node(span).span.kind);
+        operation(a) == operation(b)
+    };
+    let made_good = |child: usize| {
+        let later = |other: &&usize| same(child, **other) && node(**other).interval().0 >= node(child).interval().1;
+        let sound = |other: &usize| !node(*other).is_error() && (node(child).is_error() || !silent(*other));
+        node(span).children.iter().filter(later).any(sound)
+    };
+    let waits = |child: usize| (node(span).span.kind, node(child).span.kind) != (4, 5);
+    let explains = |child: &usize| (node(*child).is_error() || silent(*child)) && waits(*child) && !made_good(*child);
+    node(span).children.iter().copied().filter(explains).collect()
+}
+
+/// How much time intervals cover.
+fn covered(mut intervals: Vec<(u64, u64)>) -> u128 {
+    intervals.sort_unstable();
+    let (mut covered, mut reached) = (0, 0);
+    for (start, end) in intervals {
+        covered += u128::from(end.saturating_sub(start.max(reached)));
+        reached = reached.max(end);
+    }
+    covered
+}
+
+/// Spans of one thread: each has its children within it, one after the other.
+fn one_after_the_other(parents: &[prop::sample::Index]) -> Vec<Given> {
+    let mut spans: Vec<Given> = vec![(0, 1, 0, 1, 0, 0, 1 << 40)];
+    let mut free = vec![0u64];
+    for (at, parent) in parents.iter().enumerate() {
+        let parent = parent.index(spans.len());
+        let end = spans[parent].6;
+        let room = end - free[parent];
+        let (start, took) = (free[parent] + room / 8, room / 4);
+        free[parent] = start + took;
+        spans.push((0, at as u8 + 2, spans[parent].1, 1, 0, start, start + took));
+        free.push(start);
+    }
+    spans
+}
+
 proptest! {
     #[test]
     fn parts_of_the_critical_path_make_up_its_time(spans in spans(any_time())) {
@@ -105,6 +157,28 @@ proptest! {
     }
 
     #[test]
+    fn own_time_and_what_children_cover_make_up_a_span(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        for (node, own) in tree.nodes.iter().zip(self_times(&tree)) {
+            let (start, end) = node.interval();
+            let within = |child: &usize| {
+                let (child_start, child_end) = tree.nodes[*child].interval();
+                (child_start.clamp(start, end), child_end.clamp(start, end))
+            };
+            let covered = covered(node.children.iter().map(within).collect());
+            prop_assert_eq!(u128::from(own) + covered, u128::from(end - start));
+        }
+    }
+
+    #[test]
+    fn own_times_sum_to_no_more_than_the_time_that_spans_cover(parents in vec(any::<prop::sample::Index>(), 0..20)) {
+        let spans = one_after_the_other(&parents);
+        let tree = tree(&spans);
+        let sum: u128 = self_times(&tree).into_iter().map(u128::from).sum();
+        prop_assert_eq!(sum, covered(tree.nodes.iter().map(|node| node.interval()).collect()));
+    }
+
+    #[test]
     fn a_trace_is_no_different_from_itself(spans in spans(any_time())) {
         let tree = tree(&spans);
         let compared = compare(&tree, &tree);
@@ -125,10 +199,25 @@ proptest! {
     fn an_origin_is_a_way_down_through_failures(spans in spans(any_time())) {
         let tree = tree(&spans);
         let path = origin(&tree);
-        prop_assert!(path.iter().all(|span| tree.nodes[*span].is_error()));
+        prop_assert!(path.iter().all(|span| code(&tree, *span) != OK));
+        prop_assert!(path.first().into_iter().chain(path.last()).all(|span| tree.nodes[*span].is_error()));
         prop_assert!(path.windows(2).all(|step| tree.nodes[step[0]].children.contains(&step[1])));
         let failed_root = tree.first_root().is_some_and(|root| root.is_error());
         prop_assert!(!failed_root || path.first() == tree.first_root_index().as_ref());
+        for step in path.windows(2) {
+            // A span that says nothing explains nothing where one that failed does.
+            let failed = explaining(&tree, step[0]).into_iter().any(|child| tree.nodes[child].is_error());
+            prop_assert_eq!(failed, tree.nodes[step[1]].is_error());
+        }
+    }
+
+    #[test]
+    fn a_way_to_an_origin_ends_only_where_nothing_explains_more(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        match origin(&tree).last() {
+            Some(end) => prop_assert_eq!(explaining(&tree, *end), Vec::<usize>::new()),
+            None => prop_assert!(!tree.first_root().is_some_and(|root| root.is_error())),
+        }
     }
 
     #[test]
