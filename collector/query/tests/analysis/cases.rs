@@ -13,7 +13,7 @@ use clew_query::{
         origin::origin,
         pairing::pairs,
         self_time::self_times,
-        skew::{Clock, skews},
+        skew::{Clock, corrected, skews},
         summary::summary,
     },
     tree::Tree,
@@ -93,11 +93,20 @@ fn traces_are_explained_as_expected() {
             let [network, there, back] = [pair.network_ns, pair.out_ns, pair.back_ns].map(known);
             writeln!(out, "pair {:?} {ends} network {network} out {there} back {back}", pair.kind).unwrap();
         }
-        for skew in skews(&tree) {
+        let skews = skews(&tree);
+        let moved = corrected(&tree, &skews);
+        for skew in skews {
             let ends = format!("{} > {}", clock(&skew.caller), clock(&skew.callee));
             let [estimate, low, high] = [skew.estimate_ns, skew.low_ns, skew.high_ns].map(|ns| micros(ns.into()));
             let disagree = if skew.disagree { " disagree" } else { "" };
             writeln!(out, "skew {ends} {estimate} in {low}..{high} of {} calls{disagree}", skew.calls).unwrap();
+        }
+        for (span, (before, node)) in tree.nodes.iter().zip(&moved.nodes).enumerate() {
+            if before.interval() != node.interval() {
+                let (start, end) = node.interval();
+                let at = |time: u64| micros(i128::from(time) - i128::from(BEGIN));
+                writeln!(out, "corrected {} {}..{}", name(&tree, span), at(start), at(end)).unwrap();
+            }
         }
         out
     });
