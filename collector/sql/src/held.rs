@@ -1,4 +1,5 @@
-//! Rows that the engine holds, or makes many of, without counting them: those of a window, and lists that become rows.
+//! Rows that the engine holds, or makes many of, without counting them: those of a window, and lists that become rows. And joins, which
+//! make rows for ever of few, without ever letting anybody see whether the time is up.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +17,15 @@ use datafusion::{
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-        stream::RecordBatchStreamAdapter, unnest::UnnestExec, windows::WindowAggExec,
+        coop::CooperativeExec,
+        joins::{
+            CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec,
+            SymmetricHashJoinExec,
+        },
+        recursive_query::RecursiveQueryExec,
+        stream::RecordBatchStreamAdapter,
+        unnest::UnnestExec,
+        windows::WindowAggExec,
     },
 };
 use futures_util::{StreamExt, stream};
@@ -26,7 +35,8 @@ use crate::functions::bytes_of;
 /// What the lists of a batch may become.
 const MAX_UNNESTED_BYTES: usize = 32 << 20;
 
-/// Counts what comes into windows, and cuts what comes to lists that become rows.
+/// Counts what comes into windows, cuts what comes to lists that become rows, and has what makes many rows of few give way: the engine
+/// does so only where rows are read.
 #[derive(Debug)]
 pub struct Watching;
 
@@ -36,12 +46,14 @@ impl PhysicalOptimizerRule for Watching {
             let why = match (plan.is::<UnnestExec>(), plan.is::<WindowAggExec>()) {
                 (true, _) => Why::Unnested,
                 (_, true) => Why::Held,
+                _ if makes_many(&plan) => return Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan)))),
                 _ => return Ok(Transformed::no(plan)),
             };
             let watched = |input: &Arc<dyn ExecutionPlan>| Arc::new(Watched { input: input.clone(), why }) as _;
             let inputs = plan.children().into_iter().map(watched).collect();
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            Ok(Transformed::yes(plan.replace_children(inputs, options)?))
+            let plan = plan.replace_children(inputs, options)?;
+            Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan))))
         })
         .data()
     }
@@ -53,6 +65,16 @@ impl PhysicalOptimizerRule for Watching {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+fn makes_many(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<CrossJoinExec>()
+        || plan.is::<NestedLoopJoinExec>()
+        || plan.is::<HashJoinExec>()
+        || plan.is::<SortMergeJoinExec>()
+        || plan.is::<PiecewiseMergeJoinExec>()
+        || plan.is::<SymmetricHashJoinExec>()
+        || plan.is::<RecursiveQueryExec>()
 }
 
 /// Why rows are watched.
