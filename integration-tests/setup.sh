@@ -44,6 +44,12 @@ install_go() {
     mkdir -p "$tools/go" && cd "$clients/go" && GOFLAGS="-mod=readonly -buildvcs=false" go build -o "$tools/go/client" .
 }
 
+install_jaeger() {
+    mkdir -p "$tools/jaeger" && cd "$clients/jaeger" && export GOFLAGS="-mod=readonly -buildvcs=false" &&
+        go build -o "$tools/jaeger/client" . &&
+        cp -r --no-preserve=mode "$(go list -m -f '{{.Dir}}' github.com/jaegertracing/jaeger-idl)/proto" "$tools/jaeger/proto"
+}
+
 install_javascript() {
     mkdir -p "$tools/javascript" && cp "$clients"/javascript/package*.json "$tools/javascript/" &&
         npm ci --prefix "$tools/javascript" --ignore-scripts --no-audit --no-fund
@@ -61,5 +67,6 @@ need java Java
 need mvn Java
 once python "$(python3 --version)" "requirements.txt"
 once go "$(go version)" "*.go go.mod go.sum"
+once jaeger "$(go version)" "*.go go.mod go.sum"
 once javascript "$(node --version)" "package.json package-lock.json"
 once java "$(java --version)" "pom.xml src/**/*.java"

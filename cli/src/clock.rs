@@ -1,6 +1,36 @@
-//! Points in time as people write them: RFC 3339, UTC.
+//! Points in time as people write them: RFC 3339, UTC; and from when until when something is asked.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::args;
+
+/// From when until when.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Range {
+    /// Only what started so long ago at most, such as 15m
+    #[arg(long, value_name = "TIME", value_parser = args::duration, conflicts_with_all = ["from", "to"])]
+    since: Option<Duration>,
+    /// Only what started then or later (2026-11-23T05:41:00Z, always UTC, or seconds since 1970)
+    #[arg(long, value_name = "TIME", value_parser = parse)]
+    from: Option<u64>,
+    /// Only what started before then
+    #[arg(long, value_name = "TIME", value_parser = parse)]
+    to: Option<u64>,
+}
+
+impl Range {
+    /// Both ends in nanoseconds since 1970; 0 is no end. `usual` is how far back it goes when nothing is said.
+    ///
+    /// # Errors
+    /// When nothing is in it.
+    pub(crate) fn ends(&self, usual: Option<Duration>) -> anyhow::Result<(u64, u64)> {
+        let (from, to) = (self.from.unwrap_or(0), self.to.unwrap_or(0));
+        anyhow::ensure!(self.to.is_none_or(|to| from < to), "--to is not after --from: nothing started in between");
+        let usual = usual.filter(|_| self.from.is_none() && self.to.is_none());
+        let ago = |since: Duration| now_ns().saturating_sub(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        Ok((self.since.or(usual).map_or(from, ago), to))
+    }
+}
 
 /// Days of the months of a year that starts in March: the leap day comes last (Howard Hinnant, "chrono-compatible
 /// low-level date algorithms").
@@ -78,6 +108,25 @@ mod tests {
         assert_eq!(rfc3339(1_763_876_460_123_456_789), "2025-11-23T05:41:00.123456Z");
         assert_eq!(parse("2026-11-23"), Ok(1_795_392_000_000_000_000));
         assert_eq!(parse("1795392000"), Ok(1_795_392_000_000_000_000));
+    }
+
+    #[test]
+    fn a_range_has_the_ends_that_are_said() {
+        let hour = Some(Duration::from_secs(3_600));
+        let range = |from, to| Range { since: None, from, to };
+        assert_eq!(range(Some(5), Some(9)).ends(hour).unwrap(), (5, 9));
+        assert_eq!(range(Some(5), None).ends(hour).unwrap(), (5, 0));
+        assert_eq!(range(None, Some(9)).ends(hour).unwrap(), (0, 9));
+        assert_eq!(range(None, None).ends(None).unwrap(), (0, 0));
+        let ago = |range: Range, usual| {
+            let (start, end) = range.ends(usual).unwrap();
+            (now_ns() - start) / 60_000_000_000 + end
+        };
+        assert_eq!(ago(range(None, None), hour), 60);
+        assert_eq!(ago(Range { since: Some(Duration::from_secs(180)), ..Range::default() }, hour), 3);
+        for (from, to) in [(Some(9), Some(9)), (Some(9), Some(5)), (None, Some(0))] {
+            assert!(range(from, to).ends(hour).is_err(), "{from:?} {to:?}");
+        }
     }
 
     #[test]

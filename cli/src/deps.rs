@@ -21,19 +21,26 @@ const NAME_WIDTH: usize = 40;
 /// Columns of a bar.
 const BAR_WIDTH: usize = 20;
 
+/// How far back calls are counted when nothing is said.
+const USUAL: Duration = Duration::from_secs(3_600);
+
 /// Of what time, and where to ask.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   clew deps                        the calls of the last hour, counted over all spans
   clew deps --since 24h --json
+  clew deps --from 2026-11-23T09:00 --to 2026-11-23T10:00
+  clew deps --all                  the calls of everything that is stored
   clew deps --dot | dot -Tsvg > services.svg
 
 Exit code 1 tells that nothing was found, or that the collector could not be asked.")]
 pub(crate) struct Args {
-    /// From so long ago until now
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = args::duration)]
-    since: Duration,
+    #[command(flatten)]
+    range: clock::Range,
+    /// Of any time
+    #[arg(long, conflicts_with_all = ["since", "from", "to"])]
+    all: bool,
     /// Print a JSON object for each pair of services
     #[arg(long)]
     json: bool,
@@ -50,8 +57,8 @@ pub(crate) struct Args {
 impl Args {
     /// Asks, and shows the calls.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let start_unix_nano = clock::now_ns().saturating_sub(self.since.as_nanos() as u64);
-        let request = DependenciesRequest { start_unix_nano, end_unix_nano: 0 };
+        let (start, end) = self.range.ends((!self.all).then_some(USUAL))?;
+        let request = DependenciesRequest { start_unix_nano: start, end_unix_nano: end };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async { self.place.within(self.timeout).dependencies(request).await })?;
         for why in &answer.partial_reasons {

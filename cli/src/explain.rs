@@ -27,6 +27,7 @@ Examples:
   clew explain '{ status = error }'                     what failed spans have in common that others have not
   clew explain '{ name = \"checkout\" && duration > 1s }' --than '{ name = \"checkout\" && duration < 1s }'
   clew explain '{ resource.service.version = \"2.1\" && duration > 100ms }' --since 1h --json
+  clew explain '{ status = error }' --from 2026-11-23T09:00 --to 2026-11-23T10:00
 
 Both are TraceQL: one filter in braces. Exit code 1 tells that nothing was found, or that the collector could not be
 asked.")]
@@ -37,9 +38,8 @@ pub(crate) struct Args {
     /// Those that they are compared with [default: all others]
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     than: String,
-    /// Only what started so long ago at most, such as 15m [default: any time]
-    #[arg(long, value_name = "TIME", value_parser = args::duration)]
-    since: Option<Duration>,
+    #[command(flatten)]
+    range: clock::Range,
     /// Values at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -56,12 +56,13 @@ pub(crate) struct Args {
 impl Args {
     /// Asks, and shows the values.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let (start_unix_nano, end_unix_nano) = self.range.ends(None)?;
         let request = ExplainRequest {
             selection: self.selection,
             baseline: self.than,
-            start_unix_nano: self.since.map_or(0, |since| clock::now_ns().saturating_sub(since.as_nanos() as u64)),
+            start_unix_nano,
+            end_unix_nano,
             limit: self.limit,
-            ..ExplainRequest::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async { self.place.within(self.timeout).explain(request).await })?;

@@ -50,10 +50,14 @@ impl Client {
     /// The tables, and their columns.
     pub(super) async fn tables(&mut self) -> anyhow::Result<Vec<(String, SchemaRef)>> {
         let wanted = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
-        let info = self.flight.get_tables(wanted).await?;
-        let rows = self.flight.do_get(ticket(info)?).await?;
+        let listed = async {
+            let info = self.flight.get_tables(wanted).await?;
+            let ticket = ticket(info).map_err(|error| FlightError::ProtocolError(error.to_string()))?;
+            self.flight.do_get(ticket).await?.try_collect::<Vec<_>>().await
+        };
+        let batches = within(self.timeout, listed).await.map_err(|error| self.told(error))?;
         let mut tables = Vec::new();
-        for batch in rows.try_collect::<Vec<_>>().await? {
+        for batch in batches {
             let column =
                 |name: &str| batch.column_by_name(name).cloned().context("the collector's list of tables is none");
             let (names, schemas) = (column("table_name")?, column("table_schema")?);

@@ -1,6 +1,6 @@
 //! A prompt for queries.
 
-use std::{borrow::Cow, env, fs, io, path::PathBuf, process::ExitCode};
+use std::{borrow::Cow, env, fs, future::Future, io, path::PathBuf, process::ExitCode};
 
 use rustyline::{
     Context, Editor, Helper, Highlighter, Hinter,
@@ -151,6 +151,10 @@ pub(super) fn run(
             continue;
         }
         editor.add_history_entry(line.trim())?;
+        if let Some(file) = &history {
+            // At once: whatever ends this, what was asked is kept.
+            let _ = editor.append_history(file);
+        }
         let mut out = output::stdout();
         let result = match text.split_whitespace().collect::<Vec<_>>()[..] {
             [".quit" | ".exit"] => break,
@@ -163,7 +167,7 @@ pub(super) fn run(
                 None => Err(anyhow::anyhow!("there is no table {table}; .tables lists them")),
             },
             _ if text.starts_with('.') => Err(anyhow::anyhow!("{text} is unknown; .help says what there is")),
-            _ => runtime.block_on(show::answer(client, text, format, most, &mut out)),
+            _ => runtime.block_on(unless_interrupted(show::answer(client, text, format, most, &mut out))),
         };
         io::Write::flush(&mut out)?;
         drop(out);
@@ -171,10 +175,19 @@ pub(super) fn run(
             eprintln!("{error}");
         }
     }
-    if let Some(file) = &history {
-        let _ = editor.save_history(file);
-    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C ends a query, at the collector too, and not the prompt: there it is a key, and no signal.
+async fn unless_interrupted(answer: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        interrupt = tokio::signal::ctrl_c() => {
+            interrupt?;
+            anyhow::bail!("interrupted")
+        }
+    }
 }
 
 fn writeln(out: &mut impl io::Write, line: &str) -> anyhow::Result<()> {

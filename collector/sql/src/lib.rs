@@ -3,13 +3,16 @@
 //! `session` plans and runs a query that only reads. Its tables are `spans`, `events` and `links` (`table`), which `scan` reads a part
 //! at a time, only the columns that a query names: `columns` says what there is, `values` makes arrays of a field's sources, `maps`
 //! of lists of attributes, `entries` rows of events and links. `pushdown` turns conditions into what `clew_query` can look for
-//! without reading rows. `resources` is a table in memory. `plain`
+//! without reading rows. `resources` is a table in memory. `functions`
+//! says which functions there are and how long their results may be, `held` counts rows that the engine does not. `plain`
 //! makes answers of it that all readers of Arrow know, `format` writes them.
 
 mod columns;
 mod entries;
 mod error;
 pub mod format;
+mod functions;
+mod held;
 mod maps;
 mod plain;
 mod pushdown;

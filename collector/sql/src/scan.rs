@@ -18,9 +18,6 @@ use datafusion::{
 
 use crate::{columns::SpanColumn, entries::Entries, error::external, values};
 
-/// Rows that are passed on together.
-const BATCH_ROWS: usize = 8192;
-
 /// What is read.
 #[derive(Clone)]
 pub struct Source {
@@ -115,7 +112,7 @@ impl ExecutionPlan for Scan {
         if children.is_empty() { Ok(self) } else { internal_err!("a scan has no children") }
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let partitions = self.properties.output_partitioning().partition_count();
         let batches = Batches {
             source: self.source.clone(),
@@ -125,6 +122,7 @@ impl ExecutionPlan for Scan {
             parts: self.parts.iter().copied().skip(partition).step_by(partitions).collect(),
             next: 0,
             batch: None,
+            most: context.session_config().batch_size(),
             left: self.limit.unwrap_or(usize::MAX),
         };
         let stream = futures_util::stream::iter(batches);
@@ -151,6 +149,8 @@ struct Batches {
     next: usize,
     /// Of the part that was read last, and how many of its rows were passed on.
     batch: Option<(RecordBatch, usize)>,
+    /// Rows that are passed on together.
+    most: usize,
     left: usize,
 }
 
@@ -186,7 +186,7 @@ impl Iterator for Batches {
             if let Some((batch, done)) = &mut self.batch
                 && *done < batch.num_rows()
             {
-                let rows = BATCH_ROWS.min(batch.num_rows() - *done).min(self.left);
+                let rows = self.most.min(batch.num_rows() - *done).min(self.left);
                 let slice = batch.slice(*done, rows);
                 *done += rows;
                 self.left -= rows;

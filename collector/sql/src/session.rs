@@ -6,7 +6,12 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use clew_query::exec::{Budget, Spans};
 use datafusion::{
-    common::{DataFusionError, ParamValues, Result, ScalarValue},
+    common::{
+        DataFusionError, ParamValues, Result, ScalarValue,
+        metadata::ScalarAndMetadata,
+        plan_err,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     datasource::MemTable,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder,
@@ -15,7 +20,7 @@ use datafusion::{
         object_store::ObjectStoreRegistry,
         runtime_env::RuntimeEnvBuilder,
     },
-    logical_expr::LogicalPlan,
+    logical_expr::{Cast, Expr, LogicalPlan, TryCast},
     physical_plan::stream::RecordBatchStreamAdapter,
     prelude::{SQLOptions, SessionConfig, SessionContext},
     sql::sqlparser::{
@@ -26,7 +31,17 @@ use datafusion::{
 
 use futures_util::StreamExt;
 
-use crate::{columns, entries::Entries, error::SqlError, plain, resources::Resources, scan::Source, table::Table};
+use crate::{
+    columns,
+    entries::Entries,
+    error::SqlError,
+    functions::{self, Account, Constants},
+    held::Watching,
+    plain,
+    resources::Resources,
+    scan::Source,
+    table::Table,
+};
 
 /// What a query may take.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +59,11 @@ pub const MAX_QUERY_BYTES: usize = 256 << 10;
 /// terms, and it takes a call within a call for each.
 const MAX_WORDS: usize = 1_000;
 
+/// Structs and maps that a query makes at most: the type of one may have that of another many times, and that of a third. Planning
+/// looks at all of it, and nothing stops it.
+const MAX_STRUCTS: usize = 2;
+const MAKERS: [&str; 4] = ["struct", "named_struct", "map", "row"];
+
 /// The stack of threads that plan and run queries: enough for the longest sum in a debug build. What is not used costs nothing.
 pub const STACK_BYTES: usize = 128 << 20;
 
@@ -55,22 +75,11 @@ pub const SCHEMA: &str = "public";
 
 const TABLES: [&str; 4] = ["events", "links", "resources", "spans"];
 
-/// Functions whose result may be as long as a number says: nothing counts the memory that it takes.
-const WITHOUT_BOUND: [&str; 10] = [
-    "repeat",
-    "lpad",
-    "rpad",
-    "array_repeat",
-    "list_repeat",
-    "array_resize",
-    "list_resize",
-    "range",
-    "generate_series",
-    "gen_series",
-];
-
 /// The tables of a snapshot, for one query.
-pub struct Session(SessionContext);
+pub struct Session {
+    context: SessionContext,
+    account: Arc<Account>,
+}
 
 /// A query that can be run.
 pub struct Planned {
@@ -113,12 +122,17 @@ impl Session {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .with_object_store_registry(Arc::new(NoStores))
             .build_arc()?;
-        let mut state =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+        let account = Arc::new(Account::new(&runtime.memory_pool));
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(Watching))
+            .build();
         // Nothing makes tables of files.
         state.table_factories_mut().clear();
+        functions::count(&mut state, &account)?;
         let session = SessionContext::new_with_state(state);
-        WITHOUT_BOUND.iter().for_each(|name| session.deregister_udf(name));
         let table = |entries| {
             Arc::new(Table::new(Source {
                 spans: spans.clone(),
@@ -132,7 +146,7 @@ impl Session {
         session.register_table("links", table(Some(Entries::Links)))?;
         let resources = resources.table()?;
         session.register_table("resources", Arc::new(MemTable::try_new(resources.schema(), vec![vec![resources]])?))?;
-        Ok(Self(session))
+        Ok(Self { context: session, account })
     }
 
     /// The tables and their columns.
@@ -142,7 +156,7 @@ impl Session {
     pub async fn tables(&self) -> Result<Vec<(String, SchemaRef)>, SqlError> {
         let mut tables = Vec::new();
         for name in TABLES {
-            let table = self.0.table_provider(name).await?;
+            let table = self.context.table_provider(name).await?;
             tables.push((name.to_owned(), plain::schema(&table.schema())));
         }
         Ok(tables)
@@ -153,17 +167,61 @@ impl Session {
     /// # Errors
     /// When it makes no sense, or does anything but read.
     pub async fn plan(&self, query: &str, parameters: Option<ParamValues>) -> Result<Planned, SqlError> {
+        let constants = Constants::of(query.len() + parameters.as_ref().map_or(0, size));
+        self.account.allow_constants(constants.most_bytes);
+        {
+            let state = self.context.state_ref();
+            let mut state = state.write();
+            let config = state.config().clone().with_batch_size(constants.batch_rows);
+            *state.config_mut() = config;
+        }
         let query = checked(query)?;
-        let plan = self.0.state().create_logical_plan(&query).await?;
+        let plan = self.context.state().create_logical_plan(&query).await?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|error| {
             SqlError::Invalid(format!("{}; only queries that read are answered", SqlError::from(error)))
         })?;
+        no_fixed_lists(&plan)?;
         let plan = match parameters {
             Some(parameters) => plan.with_param_values(parameters)?,
             None => plan,
         };
-        Ok(Planned { session: self.0.clone(), plan })
+        Ok(Planned { session: self.context.clone(), plan })
+    }
+}
+
+/// What parameters take.
+fn size(parameters: &ParamValues) -> usize {
+    let sizes = |values: &mut dyn Iterator<Item = &ScalarAndMetadata>| values.map(|value| value.value.size()).sum();
+    match parameters {
+        ParamValues::List(values) => sizes(&mut values.iter()),
+        ParamValues::Map(values) => sizes(&mut values.values()),
+    }
+}
+
+/// Refuses lists of a fixed length: a null of such a type takes as much as all of its values.
+fn no_fixed_lists(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) = expr
+                    && has_fixed_list(field.data_type())
+                {
+                    return plan_err!("lists of a fixed length are not offered: write BIGINT[] instead of BIGINT[3]");
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map(drop)
+}
+
+fn has_fixed_list(kind: &DataType) -> bool {
+    match kind {
+        DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => has_fixed_list(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_fixed_list(field.data_type())),
+        _ => false,
     }
 }
 
@@ -202,6 +260,18 @@ fn checked(query: &str) -> Result<Cow<'_, str>, SqlError> {
     if words > MAX_WORDS {
         return Err(SqlError::Invalid(format!(
             "the query has {words} words and operators, {MAX_WORDS} are the most; instead of many comparisons use IN (...)"
+        )));
+    }
+    let mut makers = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
+    let mut structs = 0;
+    while let Some(token) = makers.next() {
+        let is_opened = matches!(makers.peek(), Some(Token::LParen | Token::LBrace));
+        let is_maker = matches!(token, Token::Word(word) if MAKERS.contains(&&*word.value.to_lowercase()));
+        structs += usize::from(is_opened && is_maker || *token == Token::LBrace);
+    }
+    if structs > MAX_STRUCTS {
+        return Err(SqlError::Invalid(format!(
+            "the query makes structs or maps in {structs} places, {MAX_STRUCTS} are the most"
         )));
     }
     let is_unnumbered = |token: &Token| matches!(token, Token::Placeholder(name) if name == "?");

@@ -298,3 +298,116 @@ fn parameters_stand_for_numbers_and_for_question_marks() {
     assert_eq!(values(query, vec![web.clone(), long]), two(["$1", "$2"], 1));
     assert!(matches!(values(query, vec![web]), Err(SqlError::Invalid(_))));
 }
+
+/// `inner` with something done so many times to the column `x`, each time to what the last one gave.
+fn again(inner: &str, times: usize, what: &str) -> String {
+    let steps = (1..=times).map(|at| format!(", t{at} AS (SELECT {what} AS x FROM t{})", at - 1));
+    format!("WITH t0 AS ({inner}){} SELECT x FROM t{times}", steps.collect::<String>())
+}
+
+#[test]
+fn results_of_functions_count_as_memory_of_the_query() {
+    let (a, b) = ("a".repeat(120_000), "b".repeat(120_000));
+    let rows = "SELECT concat('n', value) AS x FROM generate_series(1, 10000)";
+    let list = "SELECT make_array(value, value) AS x FROM generate_series(1, 10000)";
+    let queries = [
+        format!("SELECT length(replace('{a}', 'a', '{b}'))"),
+        format!("SELECT length(regexp_replace('{a}', 'a', '{b}', 'g'))"),
+        format!("SELECT length(regexp_replace('{a}', '', '{b}', 'g'))"),
+        format!("SELECT cardinality(regexp_match('{a}', '{}a{}'))", "(".repeat(1_000), "+)".repeat(1_000)),
+        format!("SELECT length(array_to_string(string_to_array('{a}', NULL), '{b}'))"),
+        format!("SELECT sum(length(replace(x, 'n', '{b}'))) FROM ({rows})"),
+        format!("SELECT sum(length(x)) FROM ({})", again(rows, 25, "x || x")),
+        format!("SELECT sum(length(x)) FROM ({})", again(rows, 25, "concat(x, x)")),
+        format!("SELECT sum(length(x)) FROM ({})", again(rows, 25, "concat_ws('-', x, x, x)")),
+        format!("SELECT sum(length(x)) FROM ({})", again(rows, 25, "overlay(x placing x from 1 for 1)|| x")),
+        format!("SELECT sum(length(x)) FROM ({})", again(rows, 25, "replace(x, 'n', x)")),
+        format!("SELECT sum(cardinality(x)) FROM ({})", again(list, 25, "array_concat(x, x)")),
+        format!("SELECT sum(cardinality(x)) FROM ({})", again(list, 25, "x || x")),
+        format!("SELECT sum(cardinality(x)) FROM ({})", again(list, 25, "make_array(x, x)")),
+        // Lists that become rows, with a long text beside each value.
+        format!(
+            "SELECT sum(length(t || c)) FROM (SELECT unnest(string_to_array('{a}', NULL)) AS c, concat('{b}', random()) AS t)"
+        ),
+    ];
+    store::ask(&shop(), 1, |snapshot| {
+        for query in &queries {
+            let refused = match ask(snapshot, query, LIMITS) {
+                Err(SqlError::TooMuch(_)) => true,
+                // Of constants there may be less.
+                Err(SqlError::Invalid(why)) => why.contains("constants") && !query.contains("generate_series"),
+                _ => false,
+            };
+            assert!(refused, "{}: {:?}", &query[..60], ask(snapshot, query, LIMITS));
+        }
+        // A window has all rows, until the last one has come.
+        let window =
+            "SELECT sum(n + value) FROM (SELECT count(*) OVER () AS n, value FROM generate_series(1, 2000000))";
+        let answer = ask(snapshot, window, Limits { memory_bytes: 8 << 20, ..LIMITS });
+        assert!(matches!(answer, Err(SqlError::TooMuch(_))), "{answer:?}");
+        let constant = format!("SELECT cardinality(string_to_array('{a}', NULL))");
+        let answer = ask(snapshot, &constant, LIMITS);
+        assert!(matches!(&answer, Err(SqlError::Invalid(why)) if why.contains("constants")), "{answer:?}");
+        // The type of each has that of the last one twice.
+        for what in
+            ["named_struct('a', x, 'b', x)", "struct(x, x)", "map(make_array(x), make_array(x))", "{a: x, b: x}"]
+        {
+            let answer = ask(snapshot, &again(rows, 60, what), LIMITS);
+            assert!(matches!(&answer, Err(SqlError::Invalid(why)) if why.contains("structs")), "{what}: {answer:?}");
+        }
+        let fixed = "SELECT CAST(make_array(1) AS BIGINT[1000000000])";
+        assert!(matches!(ask(snapshot, fixed, LIMITS), Err(SqlError::Invalid(why)) if why.contains("fixed length")));
+    });
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 2 << 20, "{} MiB", peak >> 10);
+}
+
+#[test]
+fn functions_give_what_they_gave_without_being_counted() {
+    let long = "x".repeat(100_000);
+    store::ask(&shop(), 1, |snapshot| {
+        for (expression, value) in [
+            ("replace('a-b', '-', '+')", "a+b"),
+            ("regexp_replace('a12b3', '[0-9]+', '#', 'g')", "a#b#"),
+            ("regexp_replace(name, '(.).*', '\\1\\1')", "cc"),
+            ("name || '/' || service_name", "charge/bank"),
+            ("concat(name, NULL, service_name)", "chargebank"),
+            ("name || NULL", ""),
+            ("concat_ws(', ', name, service_name, duration)", "charge, bank, 55000000"),
+            ("upper(substr(name, 2, 3))", "HAR"),
+            ("initcap(reverse(name))", "Egrahc"),
+            ("to_char(start_time, '%Y')", "2026"),
+            ("array_to_string(array_sort(make_array(3, 1, 2)), '-')", "1-2-3"),
+            ("(make_array(1, 2) || make_array(3))[3]", "3"),
+            ("coalesce(NULL, name)", "charge"),
+            ("nvl(NULL, name)", "charge"),
+            ("nvl2(name, 'yes', 'no')", "yes"),
+            ("named_struct('a', name)['a']", "charge"),
+            ("struct(name)['c0']", "charge"),
+            ("map(make_array('k'), make_array(name))['k']", "charge"),
+            ("split_part('a,b', ',', 2)", "b"),
+            ("overlay(name placing 'X' from 1 for 2)", "Xarge"),
+            ("greatest(name, 'a')", "charge"),
+            ("CASE WHEN length(name) > 2 THEN left(name, 2) ELSE name || name END", "ch"),
+            ("array_to_string(array_agg(name) OVER (), ',')", "charge"),
+            ("arrow_typeof(name || 'x')", "Utf8View"),
+        ] {
+            let query = format!("SELECT {expression} AS x FROM spans WHERE name = 'charge'");
+            let answer = ask(snapshot, &query, LIMITS).unwrap_or_else(|error| panic!("{query}: {error}"));
+            let cell = answer.lines().nth(3).unwrap().trim_matches(['|', ' ']);
+            assert_eq!(cell, value, "{query}");
+        }
+        let query = "SELECT name || '!' FROM spans WHERE name = 'charge'";
+        assert!(ask(snapshot, query, LIMITS).unwrap().contains("| spans.name || Utf8(\"!\") |"));
+        let listed =
+            "SELECT count(*) FROM (SELECT unnest(map_keys(attributes)) AS key FROM spans) WHERE key IS NOT NULL";
+        assert!(ask(snapshot, listed, LIMITS).unwrap().contains("| 1 "));
+        let counted = "SELECT count(DISTINCT l || 'x') FROM (SELECT replace('{}', 'x', 'y') AS l FROM spans)";
+        assert!(ask(snapshot, &counted.replace("{}", &long), LIMITS).unwrap().contains("| 1 "));
+        // Rows are the same however many come together.
+        let many = format!("SELECT count(*) AS n FROM generate_series(1, 20000) WHERE concat(value) <> '{long}'");
+        assert!(ask(snapshot, &many, LIMITS).unwrap().contains("| 20000 "));
+    });
+}

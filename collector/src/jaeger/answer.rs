@@ -1,13 +1,17 @@
 //! The form of Jaeger's older answers and errors.
 
 use axum::response::{IntoResponse, Response};
+use clew_common::ids::TraceId;
 use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
 
-use super::refused::Refused;
+use super::{
+    json::digits,
+    refused::{Refused, UNKNOWN},
+};
 
 /// What every answer has around its data.
 #[derive(Serialize)]
@@ -21,8 +25,17 @@ struct Envelope<'a, T> {
 
 #[derive(Serialize)]
 struct Error<'a> {
-    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
     msg: &'a str,
+    #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+impl<'a> Error<'a> {
+    fn new(status: StatusCode, msg: &'a str) -> Self {
+        Self { code: Some(status.as_u16()), msg, trace_id: None }
+    }
 }
 
 /// Data, how many they are, and what may be missing from them.
@@ -41,22 +54,23 @@ impl<T> Answer<Vec<T>> {
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        let errors = partial(&self.missing);
+        let errors = partial(&self.missing, &[]);
         let envelope = Envelope { data: Some(&self.data), total: self.total, limit: 0, offset: 0, errors };
         body(StatusCode::OK, &envelope)
     }
 }
 
-/// Jaeger says so too when a trace of several cannot be had.
-fn partial(missing: &[String]) -> Option<Vec<Error<'_>>> {
-    let missing = missing.iter().map(|msg| Error { code: StatusCode::PARTIAL_CONTENT.as_u16(), msg });
-    Some(missing.collect()).filter(|errors: &Vec<_>| !errors.is_empty())
+/// What an answer has not. Of traces that are not known Jaeger says the id instead of a code.
+fn partial<'a>(missing: &'a [String], unknown: &[TraceId]) -> Option<Vec<Error<'a>>> {
+    let missing = missing.iter().map(|msg| Error::new(StatusCode::PARTIAL_CONTENT, msg));
+    let unknown = unknown.iter().map(|id| Error { code: None, msg: UNKNOWN, trace_id: Some(digits(id.as_bytes())) });
+    Some(missing.chain(unknown).collect()).filter(|errors: &Vec<_>| !errors.is_empty())
 }
 
 /// Data that is JSON already.
-pub fn of_json(data: &[String], missing: &[String]) -> Response {
+pub fn of_json(data: &[String], missing: &[String], unknown: &[TraceId]) -> Response {
     let (total, data) = (data.len(), data.join(","));
-    let errors = serde_json::json!(partial(missing));
+    let errors = serde_json::json!(partial(missing, unknown));
     json(format!("{{\"data\":[{data}],\"total\":{total},\"limit\":0,\"offset\":0,\"errors\":{errors}}}"))
 }
 
@@ -84,7 +98,7 @@ pub fn retried(mut response: Response) -> Response {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, why) = (self.status(), self.to_string());
-        let errors = vec![Error { code: status.as_u16(), msg: &why }];
+        let errors = vec![Error::new(status, &why)];
         let envelope = Envelope::<()> { data: None, total: 0, limit: 0, offset: 0, errors: Some(errors) };
         retried(body(status, &envelope))
     }

@@ -37,7 +37,7 @@ pub fn service_name() -> Field {
 }
 
 /// What OTLP keeps elsewhere than in attributes has the tags that Jaeger makes of it.
-fn tag(key: &str, value: &str) -> String {
+pub fn tag(key: &str, value: &str) -> String {
     let text = |intrinsic: Intrinsic| format!("{intrinsic} = {}", Literal::String(value.to_owned()));
     let or_attribute = |condition: String| format!("({condition} || {})", attribute(key, value));
     match (key, value) {

@@ -1,7 +1,7 @@
 //! Traces over the older HTTP API: those that a search finds, and those with certain ids.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::PathRejection},
     response::Response,
 };
 use clew_common::ids::{Tenant, TraceId};
@@ -44,22 +44,22 @@ pub async fn traces(
         }
         Ids { ids: ids.into_iter().map(str::parse).collect::<Result<_, _>>()?, missing: Vec::new() }
     };
-    let Read { answers, missing } = jaeger.read_all(&tenant, ids, made).await?;
-    Ok(answer::of_json(&answers, &missing))
+    let Read { answers, unknown, missing } = jaeger.read_all(&tenant, ids, made).await?;
+    Ok(answer::of_json(&answers, &missing, &unknown))
 }
 
 /// `/api/traces/{id}`
 pub async fn trace(
     State(jaeger): State<Jaeger>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let ids = Ids { ids: vec![id.parse()?], missing: Vec::new() };
-    let Read { answers, missing } = jaeger.read_all(&Tenant::from_headers(&headers)?, ids, made).await?;
+    let ids = Ids { ids: vec![id?.parse()?], missing: Vec::new() };
+    let Read { answers, missing, .. } = jaeger.read_all(&Tenant::from_headers(&headers)?, ids, made).await?;
     if answers.is_empty() && missing.is_empty() {
         return Err(Refused::Unknown);
     }
-    Ok(answer::of_json(&answers, &missing))
+    Ok(answer::of_json(&answers, &missing, &[]))
 }
 
 /// What is said to who wants to archive a trace.
@@ -67,15 +67,15 @@ pub const NO_ARCHIVE: &str =
     "there is no archive: traces are kept for as long as retention_s says; clew export writes them to a file";
 
 /// `/api/archive/{id}`
-pub async fn archive(Path(id): Path<String>) -> Result<Answer<()>, Refused> {
-    id.parse::<TraceId>()?;
+pub async fn archive(id: Result<Path<String>, PathRejection>) -> Result<Answer<()>, Refused> {
+    id?.parse::<TraceId>()?;
     Err(Refused::Unsupported(NO_ARCHIVE))
 }
 
 /// A trace in the JSON of Jaeger's UI.
 fn made(id: TraceId, trace: lookup::Trace) -> Result<String, Refused> {
     let trace = model::of_otlp(&trace.spans).ok_or(Refused::Damaged(id))?;
-    json::written(&id.to_string(), &trace).map_err(|_| Refused::Damaged(id))
+    json::written(id, &trace).map_err(|_| Refused::Damaged(id))
 }
 
 /// From microseconds; the last two days when nothing is said.
@@ -97,6 +97,19 @@ fn range(jaeger: &Jaeger, params: &Params) -> Result<Range, Refused> {
 
 fn wanted(params: &Params) -> Result<Wanted, Refused> {
     let text = |name: &str| params.text(name).map(str::to_owned);
+    // The UI says `all` for any.
+    let operation = text("operation").filter(|operation| operation != "all");
+    Ok(Wanted {
+        service: text("service"),
+        operation,
+        min_ns: params.duration_ns("minDuration")?,
+        max_ns: params.duration_ns("maxDuration")?,
+        tags: tags(params)?,
+    })
+}
+
+/// The tags that are asked for.
+pub fn tags(params: &Params) -> Result<Vec<(String, String)>, Refused> {
     let mut tags = Vec::new();
     for tag in params.all("tag") {
         let pair = tag
@@ -125,13 +138,5 @@ fn wanted(params: &Params) -> Result<Wanted, Refused> {
             tags.push((key, text));
         }
     }
-    // The UI says `all` for any.
-    let operation = text("operation").filter(|operation| operation != "all");
-    Ok(Wanted {
-        service: text("service"),
-        operation,
-        min_ns: params.duration_ns("minDuration")?,
-        max_ns: params.duration_ns("maxDuration")?,
-        tags,
-    })
+    Ok(tags)
 }

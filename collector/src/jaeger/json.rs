@@ -1,6 +1,7 @@
 //! A trace in the JSON of Jaeger's UI, which is not that of the messages: ids in hexadecimal, times in microseconds.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use clew_common::ids::TraceId;
 use clew_proto::jaeger::api_v2::{self, ValueType};
 use serde::{Serialize, Serializer};
 
@@ -8,9 +9,9 @@ use serde::{Serialize, Serializer};
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn written(id: &str, trace: &api_v2::Trace) -> Result<String, serde_json::Error> {
+pub fn written(id: TraceId, trace: &api_v2::Trace) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Trace {
-        trace_id: id,
+        trace_id: digits(id.as_bytes()),
         spans: trace.spans.iter().map(span).collect(),
         processes: Processes(&trace.process_map),
         warnings: some(&trace.warnings),
@@ -20,7 +21,7 @@ pub fn written(id: &str, trace: &api_v2::Trace) -> Result<String, serde_json::Er
 #[derive(Serialize)]
 struct Trace<'a> {
     #[serde(rename = "traceID")]
-    trace_id: &'a str,
+    trace_id: String,
     spans: Vec<Span<'a>>,
     processes: Processes<'a>,
     warnings: Option<&'a [String]>,
@@ -33,6 +34,7 @@ struct Span<'a> {
     trace_id: String,
     #[serde(rename = "spanID")]
     span_id: String,
+    #[serde(skip_serializing_if = "is_zero")]
     flags: u32,
     operation_name: &'a str,
     references: Vec<Reference>,
@@ -123,7 +125,7 @@ fn tag(tag: &api_v2::KeyValue) -> Tag<'_> {
 fn span(span: &api_v2::Span) -> Span<'_> {
     let references = span.references.iter().map(|reference| Reference {
         ref_type: reference.ref_type().as_str_name(),
-        trace_id: hex::encode(&reference.trace_id),
+        trace_id: digits(&reference.trace_id),
         span_id: hex::encode(&reference.span_id),
     });
     let logs = span.logs.iter().map(|log| Log {
@@ -131,7 +133,7 @@ fn span(span: &api_v2::Span) -> Span<'_> {
         fields: tags(&log.fields),
     });
     Span {
-        trace_id: hex::encode(&span.trace_id),
+        trace_id: digits(&span.trace_id),
         span_id: hex::encode(&span.span_id),
         flags: span.flags,
         operation_name: &span.operation_name,
@@ -143,6 +145,18 @@ fn span(span: &api_v2::Span) -> Span<'_> {
         process_id: &span.process_id,
         warnings: some(&span.warnings),
     }
+}
+
+/// A trace's id as Jaeger's model has it: one whose first half is zero, of older clients, has 16 digits.
+pub fn digits(id: &[u8]) -> String {
+    let half = id.len() / 2;
+    let is_short = id.len() == 16 && id[..half].iter().all(|byte| *byte == 0);
+    hex::encode(if is_short { &id[half..] } else { id })
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde wants it.
+fn is_zero(flags: &u32) -> bool {
+    *flags == 0
 }
 
 /// Times of OTLP, which have 64 bits of nanoseconds, have room in these.

@@ -2,8 +2,8 @@
 //!
 //! A question comes over HTTP (`find`, `names` and `metrics` for /api, `v3` for /api/v3; `params` reads a request) or gRPC (`grpc`). `search`
 //! is what all of them search by and read traces with, `condition` makes TraceQL of it; `names` has services, operations and calls between
-//! services. `model` and `tag` turn OTLP into Jaeger's model, `json` writes that; `summary` counts. `answer` and `refused` are the form of
-//! answers and errors.
+//! services. `model` and `tag` turn OTLP into Jaeger's model, `json` writes that, `pretty` on several lines; `summary` counts. `answer` and
+//! `refused` are the form of answers and errors.
 
 mod answer;
 mod condition;
@@ -14,6 +14,7 @@ mod metrics;
 mod model;
 mod names;
 mod params;
+mod pretty;
 mod refused;
 mod search;
 mod summary;
@@ -22,8 +23,13 @@ mod v3;
 
 use axum::{
     Router,
-    routing::{get, post},
+    middleware::from_fn,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
 };
+use http::{Method, Uri};
+
+use self::refused::Refused;
 
 use crate::{lookup::Lookup, queries::Queries};
 
@@ -55,5 +61,30 @@ pub fn router(jaeger: Jaeger) -> Router {
         .route("/api/v3/trace-summaries", get(v3::summaries).post(v3::find_summaries))
         .route("/api/v3/dependencies", get(v3::dependencies))
         .route("/api/v3/capabilities", get(v3::capabilities))
+        .method_not_allowed_fallback(not_so)
+        // Not a fallback: the port has other paths too.
+        .route("/api", any(no_such_path))
+        .route("/api/", any(no_such_path))
+        .route("/api/{*rest}", any(no_such_path))
+        .layer(from_fn(pretty::pretty))
         .with_state(jaeger)
+}
+
+async fn no_such_path(uri: Uri) -> Response {
+    refused(
+        &uri,
+        Refused::NoSuchPath(format!("there is nothing at {}; docs/jaeger.md lists what there is", uri.path())),
+    )
+}
+
+async fn not_so(method: Method, uri: Uri) -> Response {
+    refused(&uri, Refused::NotSo(format!("{} does not take {method}", uri.path())))
+}
+
+/// In the form of the API that was asked.
+fn refused(uri: &Uri, why: Refused) -> Response {
+    match uri.path().strip_prefix("/api/v3") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => v3::NoAnswer::from(why).into_response(),
+        _ => why.into_response(),
+    }
 }

@@ -80,18 +80,10 @@ fn span(scope: &InstrumentationScope, node: Node) -> Span {
         warnings.push("the span ends before it starts".to_owned());
     }
     let trace_id = Bytes::from(std::mem::take(&mut span.trace_id));
-    let mut references = Vec::with_capacity(1 + span.links.len());
-    if span.parent_span_id.iter().any(|byte| *byte != 0) {
-        let span_id = std::mem::take(&mut span.parent_span_id).into();
-        references.push(SpanRef { trace_id: trace_id.clone(), span_id, ref_type: SpanRefType::ChildOf.into() });
-    }
-    references.extend(std::mem::take(&mut span.links).into_iter().map(|link| {
-        let child_of = clew_query::tree::text(&link.attributes, "opentracing.ref_type") == Some("child_of");
-        let ref_type = if child_of { SpanRefType::ChildOf } else { SpanRefType::FollowsFrom };
-        SpanRef { trace_id: link.trace_id.into(), span_id: link.span_id.into(), ref_type: ref_type.into() }
-    }));
+    let references = references(&trace_id, &mut span);
     let logs = std::mem::take(&mut span.events).into_iter().map(|event| {
-        let name = (!event.name.is_empty()).then(|| tag::text("event", event.name));
+        let has_name = event.name.is_empty() || event.attributes.iter().any(|pair| pair.key == "event");
+        let name = (!has_name).then(|| tag::text("event", event.name));
         Log {
             timestamp: Some(timestamp(event.time_unix_nano)),
             fields: name.into_iter().chain(event.attributes.into_iter().map(tag::of)).collect(),
@@ -112,6 +104,27 @@ fn span(scope: &InstrumentationScope, node: Node) -> Span {
         process_id: String::new(),
         warnings,
     }
+}
+
+/// The parent, and what is linked. A link to the parent is no second reference: it says what the first one is.
+fn references(trace_id: &Bytes, span: &mut otlp::Span) -> Vec<SpanRef> {
+    let mut references = Vec::with_capacity(1 + span.links.len());
+    let parent = Bytes::from(std::mem::take(&mut span.parent_span_id));
+    let has_parent = parent.iter().any(|byte| *byte != 0);
+    if has_parent {
+        let ref_type = SpanRefType::ChildOf.into();
+        references.push(SpanRef { trace_id: trace_id.clone(), span_id: parent.clone(), ref_type });
+    }
+    for link in std::mem::take(&mut span.links) {
+        let child_of = clew_query::tree::text(&link.attributes, "opentracing.ref_type") == Some("child_of");
+        let ref_type = if child_of { SpanRefType::ChildOf } else { SpanRefType::FollowsFrom }.into();
+        if has_parent && link.trace_id == *trace_id && link.span_id == *parent {
+            references[0].ref_type = ref_type;
+        } else {
+            references.push(SpanRef { trace_id: link.trace_id.into(), span_id: link.span_id.into(), ref_type });
+        }
+    }
+    references
 }
 
 /// A time in nanoseconds since 1970.
@@ -149,3 +162,6 @@ fn tags(scope: &InstrumentationScope, span: otlp::Span) -> Vec<KeyValue> {
     tags.extend((!span.trace_state.is_empty()).then(|| tag::text("w3c.tracestate", span.trace_state)));
     tags
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Services, what they do, and which call which.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, State, rejection::PathRejection};
 use clew_common::ids::Tenant;
 use clew_query::{
     exec::{Dependency, Range, TagOptions},
@@ -16,8 +16,9 @@ use super::{Jaeger, answer::Answer, condition::service_name, params::Params, ref
 
 /// How far back calls are counted when nothing is said: a day.
 const DEFAULT_LOOKBACK_NS: i64 = 86_400 * 1_000_000_000;
-/// Names at most.
-const MAX_NAMES: usize = 10_000;
+/// Names at most, and what they may take together: what clients of gRPC let into one message is 4 MiB.
+const MAX_NAMES: usize = 100_000;
+const MAX_NAMES_BYTES: usize = 3 << 20;
 const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
 
 /// What a service does, and on which side of a call.
@@ -44,7 +45,8 @@ impl Jaeger {
     /// # Errors
     /// When there is no answer.
     pub async fn services(&self, tenant: &Tenant) -> Result<Answer<Vec<String>>, Refused> {
-        self.names(tenant, service_name(), String::new()).await
+        let found = self.names(tenant, service_name(), String::new()).await?;
+        Ok(bounded(found.data, found.missing, String::len))
     }
 
     /// What a service does, in order, with spans of one kind or of all.
@@ -70,10 +72,10 @@ impl Jaeger {
             answer.data.extend(found.data.into_iter().map(|name| Operation { name, span_kind }));
             answer.missing.extend(found.missing);
         }
-        answer.missing.dedup();
         answer.data.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
-        answer.total = answer.data.len();
-        Ok(answer)
+        answer.missing.sort();
+        answer.missing.dedup();
+        Ok(bounded(answer.data, answer.missing, |one| one.name.len() + one.span_kind.len()))
     }
 
     /// Which services call which. Not said: until now, and for a day.
@@ -94,9 +96,9 @@ impl Jaeger {
         Ok(Answer::of(found.dependencies, found.missing))
     }
 
-    /// The texts that a field is in the spans that a filter finds, in order.
+    /// The texts that a field is in the spans that a filter finds, in order; perhaps one more than there may be.
     async fn names(&self, tenant: &Tenant, field: Field, filter: String) -> Result<Answer<Vec<String>>, Refused> {
-        let options = TagOptions { range: Range::ALL, limit: MAX_NAMES };
+        let options = TagOptions { range: Range::ALL, limit: MAX_NAMES + 1 };
         let found = self.queries.tag_values(tenant, field, filter, options).await?.answer;
         let text = |value| match value {
             Value::String(text) => Some(text),
@@ -116,11 +118,12 @@ pub async fn services(State(jaeger): State<Jaeger>, headers: HeaderMap) -> Resul
 /// `/api/services/{service}/operations`
 pub async fn operations_of(
     State(jaeger): State<Jaeger>,
-    Path(service): Path<String>,
+    service: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Answer<Vec<String>>, Refused> {
     let name = Field::Intrinsic(Intrinsic::Name);
-    jaeger.names(&Tenant::from_headers(&headers)?, name, of_service(&service, None)).await
+    let found = jaeger.names(&Tenant::from_headers(&headers)?, name, of_service(&service?, None)).await?;
+    Ok(bounded(found.data, found.missing, String::len))
 }
 
 /// `/api/operations`
@@ -132,7 +135,7 @@ pub async fn operations(
     jaeger.operations(&Tenant::from_headers(&headers)?, params.text("service"), params.text("spanKind")).await
 }
 
-/// `/api/dependencies`: up to `endTs`, from `lookback` before it, both in milliseconds.
+/// `/api/dependencies`: up to `endTs`, from `lookback` before it, both in milliseconds; those of a `service`, or all.
 pub async fn dependencies(
     State(jaeger): State<Jaeger>,
     Query(params): Query<Params>,
@@ -144,11 +147,47 @@ pub async fn dependencies(
     let Range { start, end } =
         jaeger.range(None, params.number("endTs")?.map(ns), lookback.or(Some(DEFAULT_LOOKBACK_NS)));
     let Answer { data, missing, .. } = jaeger.dependencies(&tenant, Some(start), Some(end)).await?;
+    let is_of = |one: &Dependency| params.text("service").is_none_or(|name| one.parent == name || one.child == name);
     let call = |one: Dependency| Call { parent: one.parent, child: one.child, call_count: one.calls };
-    Ok(Answer::of(data.into_iter().map(call).collect(), missing))
+    Ok(Answer::of(data.into_iter().filter(is_of).map(call).collect(), missing))
+}
+
+/// As many as there may be, of those in order; that some are left out is said.
+fn bounded<T>(mut names: Vec<T>, mut missing: Vec<String>, bytes: impl Fn(&T) -> usize) -> Answer<Vec<T>> {
+    let mut left = MAX_NAMES_BYTES;
+    let fits = names.iter().take(MAX_NAMES).take_while(|name| {
+        // What a message has around each.
+        let rest = left.checked_sub(bytes(name) + 16);
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    });
+    let fits = fits.count();
+    if fits < names.len() {
+        names.truncate(fits);
+        missing.push(format!("there are more names than fit into an answer; these are the first {fits}"));
+    }
+    Answer::of(names, missing)
 }
 
 fn of_service(service: &str, kind: Option<&str>) -> String {
     let kind = kind.map_or_else(String::new, |kind| format!(" && kind = {kind}"));
     format!("{{ {} = {}{kind} }}", service_name(), Literal::String(service.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_left_out_are_told() {
+        let all = |names: Vec<String>| bounded(names, Vec::new(), String::len);
+        let few = all(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!((few.data.len(), few.total, few.missing.len()), (2, 2, 0));
+        let many = all((0..=MAX_NAMES).map(|at| format!("{at:06}")).collect());
+        assert!(many.data.len() <= MAX_NAMES && many.total == many.data.len() && many.missing.len() == 1);
+        assert_eq!(many.data[0], "000000");
+        let long = all((0..4).map(|at| format!("{at}{}", "x".repeat(1 << 20))).collect());
+        assert_eq!(long.data.len(), 2);
+        assert!(long.missing[0].ends_with("the first 2"), "{:?}", long.missing);
+    }
 }

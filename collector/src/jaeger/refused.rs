@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use clew_common::{
     ids::{NotATenant, NotATraceId, TraceId},
     otlp::status::RpcStatus,
@@ -11,6 +12,8 @@ use tonic::{Code, Status};
 
 use crate::{lookup::TooMany, queries::QueryError};
 
+/// What is said of a trace that is not there.
+pub const UNKNOWN: &str = "trace not found";
 /// When who is one too many may come again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -30,8 +33,14 @@ pub enum Refused {
         limit: usize,
     },
     /// There is no such trace.
-    #[error("trace not found")]
+    #[error("{UNKNOWN}")]
     Unknown,
+    /// Nothing is asked so.
+    #[error("{0}")]
+    NoSuchPath(String),
+    /// Something is asked there, but otherwise.
+    #[error("{0}")]
+    NotSo(String),
     /// Nothing is found of a trace, and where it may be cannot be read.
     #[error("whether there is such a trace is not known: {0}")]
     Unreadable(String),
@@ -56,7 +65,8 @@ impl Refused {
             Self::Lookups(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Unknown | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Self::NotSo(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         }
@@ -66,6 +76,12 @@ impl Refused {
 impl From<NotATenant> for Refused {
     fn from(error: NotATenant) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<PathRejection> for Refused {
+    fn from(error: PathRejection) -> Self {
+        Self::invalid(error.body_text())
     }
 }
 
@@ -83,6 +99,7 @@ impl From<Refused> for Status {
             Refused::Lookups(_) => RpcStatus::new(Code::ResourceExhausted, &why, Some(RETRY)).to_tonic(),
             Refused::TooLarge { .. } => Self::resource_exhausted(why),
             Refused::Unknown => Self::not_found(why),
+            Refused::NoSuchPath(_) | Refused::NotSo(_) => Self::unimplemented(why),
             Refused::Unreadable(_) => Self::unavailable(why),
             Refused::Damaged(_) => Self::data_loss(why),
             Refused::Unsupported(_) => Self::unimplemented(why),

@@ -37,6 +37,7 @@ pub struct Ids {
 
 /// What was made of a trace.
 pub struct Made<T> {
+    pub id: TraceId,
     /// None: no span of it was found.
     pub answer: Option<T>,
     /// What its spans take as OTLP.
@@ -49,6 +50,8 @@ pub struct Made<T> {
 #[derive(Debug)]
 pub struct Read<T> {
     pub answers: Vec<T>,
+    /// Those of which nothing is known.
+    pub unknown: Vec<TraceId>,
     /// Why some of them, or spans of them, may be missing; empty when none are.
     pub missing: Vec<String>,
 }
@@ -90,6 +93,13 @@ impl Search {
     }
 }
 
+impl<T> Made<T> {
+    /// Whether there is such a trace, or may be.
+    fn is_known(&self) -> bool {
+        self.answer.is_some() || !self.missing.is_empty()
+    }
+}
+
 impl Jaeger {
     /// From when until when, nanoseconds since 1970. Not said: until now, and for `length_ns`, or two days, before the end.
     pub fn range(&self, start: Option<i64>, end: Option<i64>, length_ns: Option<i64>) -> Range {
@@ -122,6 +132,15 @@ impl Jaeger {
         ids: Vec<TraceId>,
         make: Make<T>,
     ) -> impl Stream<Item = Result<Made<T>, Refused>> + Send + use<T> {
+        self.each(tenant, ids, make).try_filter(|made| std::future::ready(made.is_known()))
+    }
+
+    fn each<T: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        ids: Vec<TraceId>,
+        make: Make<T>,
+    ) -> impl Stream<Item = Result<Made<T>, Refused>> + Send + use<T> {
         let (lookup, tenant, work) = (self.lookup.clone(), tenant.clone(), self.queries.world.work);
         let one = move |id: TraceId| {
             let (lookup, tenant) = (lookup.clone(), tenant.clone());
@@ -129,11 +148,10 @@ impl Jaeger {
                 let trace = lookup.trace(&tenant, id).await?;
                 let (bytes, missing) = (trace.spans.len(), trace.partial_reasons.clone());
                 let answer = if bytes == 0 { None } else { Some(work.run(move || make(id, trace)).await?) };
-                Ok(Made { answer, bytes, missing })
+                Ok(Made { id, answer, bytes, missing })
             }
         };
-        let known = |made: &Made<T>| made.answer.is_some() || !made.missing.is_empty();
-        stream::iter(ids).map(one).buffered(AT_ONCE).try_filter(move |made| std::future::ready(known(made)))
+        stream::iter(ids).map(one).buffered(AT_ONCE)
     }
 
     /// The same for an answer that is made in one piece.
@@ -146,14 +164,15 @@ impl Jaeger {
         Ids { ids, missing }: Ids,
         make: Make<T>,
     ) -> Result<Read<T>, Refused> {
-        let mut traces = std::pin::pin!(self.read(tenant, ids, make));
-        let mut read = Read { answers: Vec::new(), missing };
+        let mut traces = std::pin::pin!(self.each(tenant, ids, make));
+        let mut read = Read { answers: Vec::new(), unknown: Vec::new(), missing };
         let mut bytes = 0;
         while let Some(mut made) = traces.try_next().await? {
             bytes += made.bytes;
             if bytes > MAX_ANSWER_BYTES {
                 return Err(Refused::TooLarge { limit: MAX_ANSWER_BYTES });
             }
+            read.unknown.extend((!made.is_known()).then_some(made.id));
             read.missing.append(&mut made.missing);
             read.answers.extend(made.answer);
         }

@@ -2,7 +2,10 @@
 //! JSON.
 
 use axum::{
-    extract::{Path, Query, State, rejection::BytesRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, PathRejection},
+    },
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -90,12 +93,12 @@ pub async fn find_traces(
 /// `/api/v3/traces/{id}`
 pub async fn trace(
     State(jaeger): State<Jaeger>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     Query(params): Query<Params>,
     headers: HeaderMap,
 ) -> Result<Response, NoAnswer> {
     let tenant = Tenant::from_headers(&headers)?;
-    let ids = Ids { ids: vec![id.parse()?], missing: Vec::new() };
+    let ids = Ids { ids: vec![id?.parse()?], missing: Vec::new() };
     // Neither is needed to find it.
     params.time_ns("startTime", "start_time")?;
     params.time_ns("endTime", "end_time")?;
@@ -196,7 +199,7 @@ fn search(params: &Params) -> Result<Search, Refused> {
 
 /// All spans of some traces, as OTLP JSON.
 async fn resource_spans(jaeger: &Jaeger, tenant: &Tenant, ids: Ids) -> Result<Response, Refused> {
-    let Read { answers, missing } = jaeger.read_all(tenant, ids, items).await?;
+    let Read { answers, missing, .. } = jaeger.read_all(tenant, ids, items).await?;
     if answers.is_empty() {
         return Err(if missing.is_empty() { Refused::Unknown } else { Refused::Unreadable(missing.join("; ")) });
     }

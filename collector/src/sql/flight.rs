@@ -6,7 +6,6 @@ use std::{pin::Pin, sync::LazyLock};
 use arrow_array::RecordBatch;
 use arrow_flight::{
     Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
-    decode::FlightRecordBatchStream,
     encode::FlightDataEncoderBuilder,
     error::FlightError,
     flight_service_server::{FlightService, FlightServiceServer},
@@ -19,18 +18,16 @@ use arrow_flight::{
         server::{FlightSqlService, PeekableFlightDataStream},
     },
 };
-use arrow_ipc::{
-    reader::StreamReader,
-    writer::{IpcWriteOptions, StreamWriter},
-};
+use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use clew_common::ids::Tenant;
-use clew_sql::{CATALOG, MAX_QUERY_BYTES, SCHEMA, parameters};
+use clew_sql::{CATALOG, MAX_QUERY_BYTES, SCHEMA};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::handle::{self, Handle};
 use crate::queries::{Queries, Rows, SqlQuery, partial};
 
 /// The service.
@@ -67,50 +64,6 @@ static INFO: LazyLock<Option<SqlInfoData>> = LazyLock::new(|| {
 
 fn known() -> Result<&'static SqlInfoData, Status> {
     INFO.as_ref().ok_or_else(|| Status::internal("what this server can do was not put together"))
-}
-
-/// A prepared statement: the length of the query in four bytes, big-endian; the query; and its parameters, a stream of Arrow's IPC
-/// format, if there are some.
-#[derive(Debug, PartialEq)]
-struct Handle {
-    text: String,
-    parameters: Option<RecordBatch>,
-}
-
-impl Handle {
-    fn encode(&self) -> Result<Bytes, Status> {
-        let mut bytes = BytesMut::new();
-        bytes.put_u32(u32::try_from(self.text.len()).map_err(|_| Status::invalid_argument("the query is too long"))?);
-        bytes.put(self.text.as_bytes());
-        if let Some(row) = &self.parameters {
-            let mut writer = StreamWriter::try_new(Vec::new(), &row.schema()).map_err(wrong)?;
-            writer.write(row).map_err(wrong)?;
-            bytes.put(&*writer.into_inner().map_err(wrong)?);
-        }
-        Ok(bytes.freeze())
-    }
-
-    fn decode(mut bytes: Bytes) -> Result<Self, Status> {
-        let unknown = || Status::invalid_argument("this is no handle of a prepared statement");
-        let length = bytes.try_get_u32().map_err(|_| unknown())? as usize;
-        if length > bytes.len() {
-            return Err(unknown());
-        }
-        let text = String::from_utf8(bytes.split_to(length).to_vec()).map_err(|_| unknown())?;
-        let parameters = if bytes.is_empty() {
-            None
-        } else {
-            let mut rows = StreamReader::try_new(bytes.reader(), None).map_err(wrong)?;
-            Some(rows.next().ok_or_else(unknown)?.map_err(wrong)?)
-        };
-        Ok(Self { text, parameters })
-    }
-
-    fn query(self) -> Result<SqlQuery, Status> {
-        let parameters = self.parameters.as_ref().map(parameters).transpose();
-        let parameters = parameters.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(SqlQuery { text: self.text, parameters })
-    }
 }
 
 fn wrong(error: ArrowError) -> Status {
@@ -196,7 +149,7 @@ impl FlightSqlService for Flight {
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let described = self.queries.describe_sql(&tenant(&request)?, query.query.clone()).await?;
         Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle: Handle { text: query.query, parameters: None }.encode()?,
+            prepared_statement_handle: Handle::new(query.query).encode(),
             dataset_schema: schema_bytes(&described.schema)?,
             parameter_schema: schema_bytes(&described.parameters)?,
         })
@@ -207,14 +160,9 @@ impl FlightSqlService for Flight {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let handle = Handle::decode(query.prepared_statement_handle)?;
-        let data = request.into_inner().map_err(|status| FlightError::Tonic(Box::new(status)));
-        let mut rows = FlightRecordBatchStream::new_from_flight_data(data);
-        let row = rows.next().await.transpose()?;
-        if rows.next().await.transpose()?.is_some() {
-            return Err(Status::invalid_argument("parameters of several queries at once, one is the most"));
-        }
-        let bound = Handle { parameters: row.filter(|row| row.num_columns() > 0), ..handle }.encode()?;
+        let mut handle = Handle::decode(query.prepared_statement_handle)?;
+        handle.bind(handle::taken(request.into_inner(), MAX_MESSAGE_BYTES).await?)?;
+        let bound = handle.encode();
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound) })
     }
 
@@ -223,7 +171,7 @@ impl FlightSqlService for Flight {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let Handle { text, .. } = Handle::decode(query.prepared_statement_handle.clone())?;
+        let text = Handle::decode(query.prepared_statement_handle.clone())?.text;
         let described = self.queries.describe_sql(&tenant(&request)?, text).await?;
         info(&described.schema, query.as_any().encode_to_vec().into(), request.into_inner())
     }
@@ -374,31 +322,3 @@ fn reads_only() -> Status {
 
 /// What all tables are.
 const TABLE: &str = "TABLE";
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow_array::Int64Array;
-    use arrow_schema::{DataType, Field};
-
-    use super::*;
-
-    #[test]
-    fn a_handle_holds_the_query_and_its_parameters_and_garbage_is_none() {
-        let schema = Arc::new(Schema::new(vec![Field::new("$1", DataType::Int64, true)]));
-        let row = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![7]))]).unwrap();
-        for parameters in [None, Some(row)] {
-            let bytes = Handle { text: "SELECT $1".to_owned(), parameters: parameters.clone() }.encode().unwrap();
-            assert_eq!(Handle::decode(bytes.clone()).unwrap(), Handle { text: "SELECT $1".to_owned(), parameters });
-            for end in 0..bytes.len() {
-                // Cut off, it is refused, or all of the query without parameters.
-                let cut = Handle::decode(bytes.slice(..end));
-                assert!(cut.is_err() || cut.unwrap().text == "SELECT $1", "{end}");
-            }
-        }
-        assert!(Handle::decode(Bytes::from_static(b"\xff\xff\xff\xffSELECT")).is_err());
-        assert!(Handle::decode(Bytes::from_static(b"\0\0\0\x01\xff")).is_err());
-        assert!(Handle::decode(Bytes::from_static(b"\0\0\0\x01Sgarbage")).is_err());
-    }
-}

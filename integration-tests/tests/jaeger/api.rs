@@ -36,7 +36,7 @@ async fn a_trace_is_what_jaeger_makes_of_its_otlp() -> Result<()> {
     let text = |key: &str, value: &str| tag(key, "string", value.into());
     let us = |ms: u64| start / 1_000 + ms * 1_000;
     let root = json!({
-        "traceID": id, "spanID": "0000000000000001", "flags": 0, "operationName": "POST /orders", "references": [],
+        "traceID": id, "spanID": "0000000000000001", "operationName": "POST /orders", "references": [],
         "startTime": us(0), "duration": 250_000,
         "tags": [
             text("otel.scope.name", "shop.http"), text("otel.scope.version", "1.2"),
@@ -47,7 +47,7 @@ async fn a_trace_is_what_jaeger_makes_of_its_otlp() -> Result<()> {
         "logs": [], "processID": "p1", "warnings": null,
     });
     let charge = json!({
-        "traceID": id, "spanID": "0000000000000002", "flags": 0, "operationName": "charge",
+        "traceID": id, "spanID": "0000000000000002", "operationName": "charge",
         "references": [
             {"refType": "CHILD_OF", "traceID": id, "spanID": "0000000000000001"},
             {"refType": "FOLLOWS_FROM", "traceID": trace_id(9_999), "spanID": "0000000000000007"},
@@ -131,6 +131,10 @@ async fn services_and_operations_are_listed_for_each_tenant() -> Result<()> {
     assert_eq!(answer["data"], json!([]));
     let (_, answer) = ask(&shop, None, "/api/dependencies", &[("lookback", "3600000")]).await?;
     assert_eq!(answer["data"], json!([{"parent": "shop", "child": "payments", "callCount": 1}]));
+    for (service, calls) in [("shop", 1), ("payments", 1), ("nobody", 0)] {
+        let (_, answer) = ask(&shop, None, "/api/dependencies", &[("service", service)]).await?;
+        assert_eq!(answer["data"].as_array().map(Vec::len), Some(calls), "{service}");
+    }
     let (_, answer) = ask(&shop, None, "/api/dependencies", &[("endTs", "1000")]).await?;
     assert_eq!(answer["data"], json!([]));
     let (_, answer) = ask(&shop, Some("other"), "/api/services", &[]).await?;
@@ -146,17 +150,35 @@ async fn services_are_monitored_from_their_spans() -> Result<()> {
     }
     let params = [("service", "shop"), ("lookback", "60000"), ("step", "60000"), ("quantile", "0.95")];
     let value = async |name: &str, more: &[(&str, &str)]| {
-        let (status, answer) = ask(&shop, None, &format!("/api/metrics/{name}"), &[&params[..], more].concat()).await?;
+        let (status, answer) = ask(&shop, None, &format!("/api/metrics/{name}"), &[more, &params[..]].concat()).await?;
         ensure!(status == 200, "{answer}");
         let points = answer["metrics"][0]["metricPoints"].as_array().context("metricPoints")?.clone();
         let values = points.iter().filter_map(|point| point["gaugeValue"]["doubleValue"].as_f64());
         anyhow::Ok((answer, values.fold(0.0, f64::max)))
     };
+    // What is not said is over ten minutes.
     let (calls, rate) = value("calls", &[]).await?;
     assert_eq!((&calls["name"], &calls["type"]), (&json!("service_call_rate"), &json!("GAUGE")));
     assert_eq!(calls["metrics"][0]["labels"], json!([{"name": "service_name", "value": "shop"}]));
+    assert!((rate - 0.1).abs() < 0.001, "{rate}");
+    let (_, rate) = value("calls", &[("ratePer", "60000")]).await?;
     assert!((rate - 1.0).abs() < 0.01, "{rate}");
-    let (latencies, milliseconds) = value("latencies", &[("groupByOperation", "true")]).await?;
+    // Every second: the orders of one are counted for as long as the window has them.
+    let (steps, rate) = value("calls", &[("ratePer", "30000"), ("step", "1000")]).await?;
+    assert!((rate - 2.0).abs() < 0.01, "{rate}");
+    let points = steps["metrics"][0]["metricPoints"].as_array().context("metricPoints")?;
+    let full = points.iter().filter(|point| point["gaugeValue"]["doubleValue"].as_f64() > Some(1.9)).count();
+    assert!(full >= 20, "{steps}");
+    for (kind, expected) in [("server", 0.1), ("unspecified", 0.0), ("SPAN_KIND_UNSPECIFIED", 0.0)] {
+        let (_, rate) = value("calls", &[("spanKind", kind)]).await.or_else(|error| {
+            // Without spans there is no series.
+            if expected == 0.0 { Ok((Value::Null, 0.0)) } else { Err(error) }
+        })?;
+        assert!((rate - expected).abs() < 0.001, "{kind}: {rate}");
+    }
+    let (_, rate) = value("calls", &[("tag", "order:7")]).await?;
+    assert!((rate - 1.0 / 600.0).abs() < 0.0001, "{rate}");
+    let (latencies, milliseconds) = value("latencies", &[("groupByOperation", "1")]).await?;
     assert_eq!(latencies["name"], "operation_latencies");
     assert!(latencies["metrics"][0]["labels"].to_string().contains("POST /orders"), "{latencies}");
     assert!((milliseconds - 250.0).abs() < 3.0, "{milliseconds}");
@@ -191,6 +213,17 @@ async fn what_is_wrong_is_told_in_jaegers_form() -> Result<()> {
         ("/api/metrics/calls", &[], 400, "parameter 'service' is required"),
         ("/api/metrics/latencies", &[("service", "x")], 400, "quantile"),
         ("/api/metrics/moons", &[("service", "x")], 400, "moons"),
+        ("/api/metrics/calls", &[("service", "x"), ("groupByOperation", "perhaps")], 400, "groupByOperation"),
+        ("/api/metrics/calls", &[("service", "x"), ("ratePer", "soon")], 400, "ratePer"),
+        ("/api/metrics/calls", &[("service", "x"), ("spanKind", "both")], 400, "spanKind"),
+        ("/api", &[], 404, "there is nothing at /api"),
+        ("/api/", &[], 404, "there is nothing at /api/"),
+        ("/api/moons", &[], 404, "there is nothing at /api/moons"),
+        ("/api/traces/1/2/3", &[], 404, "there is nothing"),
+        ("/api/traces/%ff", &[], 400, "UTF-8"),
+        ("/api/services/%ff/operations", &[], 400, "UTF-8"),
+        ("/api/metrics/%ff", &[("service", "x")], 400, "UTF-8"),
+        ("/api/archive/1", &[], 405, "does not take GET"),
     ] {
         let (said, answer) = ask(&shop, None, path, params).await?;
         let error = &answer["errors"][0];
@@ -205,5 +238,75 @@ async fn what_is_wrong_is_told_in_jaegers_form() -> Result<()> {
     assert_eq!(said, 400);
     let archive = format!("http://{}/api/archive/{}", shop.collector.web, trace_id(1));
     assert_eq!(shop.client.post(archive).send().await?.status(), 501);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_are_not_known_are_told() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let (known, unknown) = (trace_id(1), trace_id(404));
+    let params = [("traceID", &*unknown), ("traceID", &*known), ("traceID", "f00d")];
+    let (status, answer) = ask(&shop, None, "/api/traces", &params).await?;
+    assert_eq!((status, &answer["data"][0]["traceID"], &answer["total"]), (200, &json!(known), &json!(1)), "{answer}");
+    let told = |id: &str| json!({"msg": "trace not found", "traceID": id});
+    assert_eq!(answer["errors"], json!([told(&unknown), told("000000000000f00d")]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_64_bits_have_16_digits() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    let mut order = order(1, now());
+    let (short, long) = ("1234567890abcdef", "00000000000000001234567890abcdef");
+    for spans in order["resourceSpans"].as_array_mut().context("resourceSpans")? {
+        spans["scopeSpans"][0]["spans"][0]["traceId"] = json!(long);
+    }
+    shop.send(None, &order).await?;
+    for id in [short, long] {
+        let (_, answer) = ask(&shop, None, &format!("/api/traces/{id}"), &[]).await?;
+        let trace = &answer["data"][0];
+        assert_eq!((&trace["traceID"], &trace["spans"][0]["traceID"]), (&json!(short), &json!(short)), "{answer}");
+        assert_eq!(trace["spans"][1]["references"][0]["traceID"], short, "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_on_several_lines_when_that_is_asked_for() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    shop.send(None, &order(1, now())).await?;
+    let get = async |pretty: &str| {
+        let path = format!("/api/traces/{}", trace_id(1));
+        let url = url(&format!("http://{}", shop.collector.web), &path, &[("prettyPrint", pretty)])?;
+        anyhow::Ok(shop.client.get(url).send().await?.text().await?)
+    };
+    let (plain, pretty) = (get("false").await?, get("true").await?);
+    assert_eq!(plain, get("").await?);
+    assert_eq!(plain.lines().count(), 1);
+    assert!(pretty.starts_with("{\n    \"data\": [\n        {\n"), "{pretty}");
+    assert_eq!(serde_json::from_str::<Value>(&plain)?, serde_json::from_str::<Value>(&pretty)?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_services_than_once_fitted_are_listed_in_order() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    let time = now();
+    let spans = |at: usize| {
+        let name = json!([{"key": "service.name", "value": {"stringValue": format!("service-{at:05}")}}]);
+        let span = json!({
+            "traceId": trace_id(1), "spanId": format!("{:016x}", at + 1), "name": "x",
+            "startTimeUnixNano": time.to_string(), "endTimeUnixNano": time.to_string(),
+        });
+        json!({"resource": {"attributes": name}, "scopeSpans": [{"spans": [span]}]})
+    };
+    for part in 0..3 {
+        let resources: Vec<Value> = (part * 4_000..(part + 1) * 4_000).map(spans).collect();
+        shop.send(None, &json!({"resourceSpans": resources})).await?;
+    }
+    let (_, answer) = ask(&shop, None, "/api/services", &[]).await?;
+    let expected: Vec<String> = (0..12_000).map(|at| format!("service-{at:05}")).collect();
+    assert!(answer["data"] == json!(expected) && answer["errors"].is_null(), "{}", answer["total"]);
     Ok(())
 }

@@ -48,6 +48,10 @@ async fn what_a_damaged_block_hides_is_told() -> Result<()> {
         assert!(answer["metadata"]["x-clew-partial"].is_string(), "{call}: {answer}");
     }
 
+    let metrics = format!("http://{}/api/metrics/calls?service=shop", shop.collector.web);
+    let metrics = shop.client.get(metrics).send().await?;
+    ensure!(metrics.status() == 200 && metrics.headers().contains_key("x-clew-partial"), "{metrics:?}");
+
     let (status, _, answer) = ask(&shop, None, &format!("/traces/{}", trace_id(1)), &[]).await?;
     assert_eq!((status, &answer["error"]["httpCode"]), (503, &json!(503)), "{answer}");
     let (status, headers, _) = ask(&shop, None, "/services", &[]).await?;

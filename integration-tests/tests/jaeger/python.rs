@@ -8,19 +8,19 @@ use clew_integration_tests::{
 };
 use serde_json::{Value, json};
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// Bytes in protobuf's JSON.
 pub fn base64(hexadecimal: &str) -> String {
     STANDARD.encode(hex::decode(hexadecimal).unwrap_or_default())
 }
 
-fn time(ns: u64) -> String {
+pub fn time(ns: u64) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(ns)).to_string()
 }
 
 /// A shop with three orders, and one of another tenant; with when the first one starts.
-async fn open() -> Result<(Shop, u64)> {
+pub async fn open() -> Result<(Shop, u64)> {
     let shop = Shop::open(&[])?;
     let start = now() / 1_000 * 1_000 - 10 * SECOND;
     for number in 0..3 {
@@ -47,12 +47,12 @@ fn ask(shop: &Shop, calls: &Value) -> Result<Vec<Vec<Value>>> {
 }
 
 /// The items of a field of all messages.
-fn all<'a>(messages: &'a [Value], field: &'static str) -> Vec<&'a Value> {
+pub fn all<'a>(messages: &'a [Value], field: &'static str) -> Vec<&'a Value> {
     messages.iter().filter_map(|message| message[field].as_array()).flatten().collect()
 }
 
 /// The traces of OTLP messages, in order, each once.
-fn traces(messages: &[Value]) -> Vec<&Value> {
+pub fn traces(messages: &[Value]) -> Vec<&Value> {
     let resources = all(messages, "resourceSpans");
     let mut ids: Vec<_> = resources.iter().map(|resource| &resource["scopeSpans"][0]["spans"][0]["traceId"]).collect();
     ids.dedup();

@@ -55,6 +55,17 @@ async fn what_makes_no_sense_is_refused_in_the_newer_form_over_http() -> Result<
         assert_eq!((said, &error["httpCode"]), (status, &json!(status)), "{path} {params:?}: {answer}");
         assert!(error["message"].as_str().is_some_and(|text| text.contains(why)), "{path} {params:?}: {error}");
     }
+    for (path, status, why) in
+        [("", 404, "nothing at /api/v3"), ("/moons", 404, "/api/v3/moons"), ("/traces/%ff", 400, "UTF-8")]
+    {
+        let (said, _, answer) = ask(&shop, None, path, &[]).await?;
+        assert_eq!((said, &answer["error"]["httpCode"]), (status, &json!(status)), "{path}: {answer}");
+        assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains(why)), "{answer}");
+    }
+    let services = format!("http://{}/api/v3/services", shop.collector.web);
+    let answer = shop.client.delete(services).send().await?;
+    assert_eq!(answer.status(), 405);
+    assert_eq!(answer.json::<Value>().await?["error"]["httpCode"], 405);
     let (status, _, answer) =
         ask(&shop, None, "/traces", &[&range[..], &[("query.attributes", &*many)]].concat()).await?;
     assert!(status == 400 && answer.to_string().contains("65 tags are asked for; expected 64 at most"), "{answer}");

@@ -117,6 +117,42 @@ async fn clew_deps_and_clew_explain_look_at_all_spans() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clew_deps_and_clew_explain_take_a_range() -> Result<()> {
+    let shop = Shop::open(&[])?;
+    // 2023-11-14T22:13:20Z
+    let then = 1_700_000_000;
+    for number in 1..40 {
+        shop.send(None, &order(number, then * 1_000_000_000)).await?;
+    }
+    let (before, behind) = ((then - 1).to_string(), (then + 1).to_string());
+    for (range, found) in [
+        (&[][..], false),
+        (&["--all"], true),
+        (&["--from", &before], true),
+        (&["--to", &behind], true),
+        (&["--from", &before, "--to", &behind], true),
+        (&["--from", "2023-11-14T22:13", "--to", "2023-11-14T22:14"], true),
+        (&["--from", &behind], false),
+        (&["--to", &before], false),
+    ] {
+        let (deps, text, _) = run(&shop, &[&["deps"], range].concat())?;
+        assert_eq!((deps, text.contains("shop → payments")), (found, found), "{range:?}: {text}");
+        if range != ["--all"] {
+            // Any time is what it asks for when nothing is said.
+            let (explained, ..) = run(&shop, &[&["explain", "{ status = error }"], range].concat())?;
+            assert_eq!(explained, found || range.is_empty(), "{range:?}");
+        }
+    }
+    for wrong in [&["--from", &*behind, "--to", &*before][..], &["--since", "1h", "--from", &before]] {
+        for command in [&["deps"][..], &["explain", "{ status = error }"]] {
+            let (found, _, error) = run(&shop, &[command, wrong].concat())?;
+            assert!(!found && (error.contains("--from") || error.contains("--since")), "{error}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clew_metrics_draws_time_series() -> Result<()> {
     let shop = Shop::open(&[])?;
     for number in 1..9 {

@@ -3,6 +3,7 @@
 
 mod about;
 mod clew;
+mod flight;
 mod grpc;
 mod metrics;
 mod query;

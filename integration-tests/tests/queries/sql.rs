@@ -5,11 +5,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use clew_integration_tests::{
-    installed, program,
+    installed, metric, program,
     shop::{Answer, Shop, now, order, trace_id, url},
 };
 use serde_json::{Value, json};
@@ -126,6 +127,7 @@ async fn answers_have_the_format_that_is_asked_for() -> Result<()> {
 async fn what_is_not_answered_says_why() -> Result<()> {
     let shop = shop().await?;
     let long = format!("SELECT '{}'", "x".repeat(300_000));
+    let replaced = format!("SELECT length(replace('{}', 'a', '{}'))", "a".repeat(120_000), "b".repeat(120_000));
     let large = "SELECT array_agg(value) FROM generate_series(1, 10000000)";
     for (query, status, why) in [
         ("SELECT nope FROM spans", 400, "No field named nope"),
@@ -135,6 +137,7 @@ async fn what_is_not_answered_says_why() -> Result<()> {
         ("COPY spans TO '/tmp/spans.csv'", 400, "only queries that read"),
         ("SELECT * FROM '/etc/passwd'", 400, "not found"),
         (large, 422, "max_sql_memory_bytes"),
+        (&replaced, 422, "max_sql_memory_bytes"),
         (&long, 400, "the most"),
     ] {
         let answer =
@@ -155,6 +158,91 @@ async fn what_is_not_answered_says_why() -> Result<()> {
     assert_eq!(ask(&shop, &[], &[("q", "SELECT 1"), ("format", "xml")]).await?.status, 400);
     assert_eq!(ask(&shop, &[("x-scope-orgid", "../x")], &[("q", "SELECT 1")]).await?.status, 400);
     assert_eq!(rows(&shop, "SELECT count(*) AS n FROM spans").await?, json!([{"n": 6}]));
+    Ok(())
+}
+
+/// Queries that never end: one makes rows, one goes round.
+const ENDLESS: [&str; 2] = [
+    "SELECT sum(a.value % b.value) FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_too_long_is_ended_with_advice() -> Result<()> {
+    let shop = Shop::open(&["--query-timeout-s=1"])?;
+    for query in ENDLESS {
+        let answer = ask(&shop, &[], &[("q", query)]).await?;
+        assert_eq!(answer.status, 504, "{query}: {}", answer.text());
+        assert!(answer.text().contains("more than 1s"), "{query}: {}", answer.text());
+    }
+    let timed_out = r#"clew_collector_queries_total{kind="sql",outcome="timeout"}"#;
+    assert_eq!(metric(shop.collector.admin, timed_out), 2.0);
+    assert_eq!(rows(&shop, "SELECT 1 AS n").await?, json!([{"n": 1}]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_ends_when_its_client_is_gone_and_one_too_many_is_told_to_come_again() -> Result<()> {
+    let shop = Shop::open(&["--max-queries=1", "--max-waiting-queries=1", "--query-timeout-s=600"])?;
+    for query in ENDLESS {
+        let params = [("q", query)];
+        let running = async {
+            // One runs, one waits.
+            tokio::join!(ask(&shop, &[], &params), ask(&shop, &[], &params))
+        };
+        let refused = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let asked = ask(&shop, &[], &[("q", "SELECT 1 AS n")]);
+                // It may be the one that waits.
+                if let Ok(answer) = tokio::time::timeout(Duration::from_secs(1), asked).await {
+                    break answer;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = refused => answer?,
+            answers = running => anyhow::bail!("endless queries were answered: {answers:?}"),
+        };
+        assert_eq!((answer.status, &answer.headers["retry-after"]), (429, &"1".parse()?), "{}", answer.text());
+        // Both clients are gone, and their places soon are free.
+        let again = async {
+            loop {
+                let answer = ask(&shop, &[], &[("q", "SELECT 1 AS n")]).await?;
+                if answer.status != 429 {
+                    return answer.whole();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(20), again).await;
+        assert_eq!(answer.context(query)??, json!([{"n": 1}]));
+    }
+    assert!(metric(shop.collector.admin, r#"clew_collector_queries_total{kind="sql",outcome="cancelled"}"#) >= 2.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_query_and_not_the_prompt() -> Result<()> {
+    let shop = shop().await?;
+    let folder = tempfile::tempdir()?;
+    let history = folder.path().join("history");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/prompt.py");
+    let mut command = Command::new(installed("python/bin/python")?);
+    command.arg(source).arg(&history).arg(program("clew")?).arg("sql").arg("--history").arg(&history);
+    let seen = client(command.args(["--collector", &format!("http://{}", shop.collector.grpc)]))?;
+    assert_eq!(seen, json!({"kept": true, "exit": 0, "history": [ENDLESS[1].to_owned() + ";", "SELECT 40 + 2 AS n;"]}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_without_a_collector_says_what_to_do() -> Result<()> {
+    let source = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = Command::new(installed("python/bin/python")?);
+    command.args(["-c", source]).arg(program("clew")?).args(["sql", "--collector", "http://127.0.0.1:9"]);
+    let Output { status, stdout, .. } = command.output()?;
+    let said = String::from_utf8_lossy(&stdout);
+    assert!(!status.success() && said.contains("no collector answers at http://127.0.0.1:9: start one"), "{said}");
     Ok(())
 }
 

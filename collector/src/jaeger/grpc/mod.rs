@@ -101,10 +101,14 @@ fn none_of(fields: &[(&str, &Bytes)]) -> Result<(), Refused> {
     }
 }
 
-/// None: no time is said. Clients written in Go say the year 1 then.
+/// What clients written in Go say when no time is said: the year 1.
+const GO_NEVER: Timestamp = Timestamp { seconds: -62_135_596_800, nanos: 0 };
+
+/// None: no time is said. 1970 is one.
 fn time_ns(time: Option<Timestamp>) -> Option<i64> {
-    let ns = time.map(|Timestamp { seconds, nanos }| i128::from(seconds) * 1_000_000_000 + i128::from(nanos))?;
-    (ns > 0).then(|| i64::try_from(ns).unwrap_or(i64::MAX))
+    let Timestamp { seconds, nanos } = time.filter(|time| *time != GO_NEVER)?;
+    let ns = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Some(i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX }))
 }
 
 /// None: any duration.
@@ -164,4 +168,21 @@ impl<M: Send + 'static> Traces<M> {
 fn otlp(_: TraceId, trace: Trace) -> Result<Vec<TracesData>, Refused> {
     let parts = parts::cut(parts::pieces(&trace.spans), Bytes::len);
     Ok(parts.into_iter().map(|resource_spans| TracesData { resource_spans }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_left_out_and_the_year_1_of_go_are_no_times() {
+        let ns = |seconds, nanos| time_ns(Some(Timestamp { seconds, nanos }));
+        assert_eq!(time_ns(None), None);
+        assert_eq!(ns(-62_135_596_800, 0), None);
+        assert_eq!(ns(0, 0), Some(0));
+        assert_eq!(ns(0, 1), Some(1));
+        assert_eq!(ns(-1, 5), Some(-999_999_995));
+        assert_eq!(ns(1_700_000_000, 123), Some(1_700_000_000_000_000_123));
+        assert_eq!((ns(i64::MAX, 0), ns(i64::MIN, 0)), (Some(i64::MAX), Some(i64::MIN)));
+    }
 }

@@ -17,11 +17,15 @@ use crate::{
     queries::parts,
 };
 
-/// A trace id of 16 bytes.
+/// A trace id of 16 bytes; older clients leave the first 8 out when they are zero.
 pub(super) fn trace_id(bytes: &Bytes) -> Result<TraceId, Refused> {
-    TraceId::from_slice(bytes).ok_or_else(|| {
+    let id = match <[u8; 8]>::try_from(&bytes[..]) {
+        Ok(low) => TraceId::new(u128::from(u64::from_be_bytes(low)).to_be_bytes()),
+        Err(_) => TraceId::from_slice(bytes),
+    };
+    id.ok_or_else(|| {
         let bytes = bytes.len();
-        Refused::invalid(format!("trace_id has to be 16 bytes that are not all zero; it has {bytes}"))
+        Refused::invalid(format!("trace_id has to be 16 bytes, or 8, that are not all zero; it has {bytes}"))
     })
 }
 
@@ -112,5 +116,20 @@ impl QueryService for Jaeger {
             source: String::new(),
         });
         Ok(reply(GetDependenciesResponse { dependencies: dependencies.collect() }, &found.missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_8_bytes_are_the_second_half_of_one() {
+        let id = |bytes: &[u8]| trace_id(&Bytes::copy_from_slice(bytes)).ok().map(|id| id.to_string());
+        assert_eq!(id(&[0xa; 16]), Some("0a".repeat(16)));
+        assert_eq!(id(&[0xa; 8]), Some(format!("{}{}", "00".repeat(8), "0a".repeat(8))));
+        for bytes in [&[][..], &[0; 8], &[0; 16], &[1; 7], &[1; 9], &[1; 15], &[1; 17]] {
+            assert_eq!(id(bytes), None, "{bytes:?}");
+        }
     }
 }
