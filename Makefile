@@ -13,8 +13,9 @@ demo: ## Run agent, collector and a small instrumented shop in one process
 	cargo build --quiet -p clew-cli
 	$(CLEW) demo
 
+# Built as the tests want it: with other features DataFusion would be built twice.
 test: lint tools ## Check style, build, run every test
-	cargo build --workspace
+	cargo build --workspace --bins --tests
 	cargo test --workspace
 
 lint:
