@@ -223,7 +223,8 @@ fn far_away_a_lookup_takes_few_requests_and_the_same_one_again_none() {
         }
         let before = asked.load(Ordering::Relaxed);
         assert_eq!(scanned(&block, 10), scanned(&near, 10));
-        assert_eq!(asked.load(Ordering::Relaxed) - before, 2, "one for the ids, one for all");
+        // One for all, and one for the ids if there are parents.
+        assert!(asked.load(Ordering::Relaxed) - before <= 2);
     }
 }
 
