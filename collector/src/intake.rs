@@ -1,6 +1,14 @@
 //! The agent stream, clew.v1 Intake. `docs/protocol.md` has its rules.
 
-use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clew_common::{
@@ -35,6 +43,10 @@ const GREETING: Duration = Duration::from_secs(10);
 const OUTBOX: usize = 64;
 /// More ranges than these are not told: they are told when they have grown together.
 const MAX_RANGES: usize = 1000;
+/// A batch waits this long for memory before its agent is told to wait and to send it again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So seldom the log says that agents are told to wait.
+const TELL_BUSY: Duration = Duration::from_secs(10);
 /// An agent is told to wait this long when there is no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Names of nodes and clusters may be this long.
@@ -56,6 +68,8 @@ pub struct Intake {
     pub max_batch_bytes: usize,
     /// Memory for batches on their way to the disk, in KiB.
     pub room: Arc<Semaphore>,
+    /// When the log last said that agents are told to wait. Unix time in milliseconds.
+    pub told_busy_ms: Arc<AtomicU64>,
     /// Threads.
     pub world: World,
     /// What is counted.
@@ -239,20 +253,29 @@ struct Storing {
 
 impl Storing {
     async fn run(self, batch: Batch) {
-        let (codec, payload, storage) = (self.codec, batch.payload.clone(), self.intake.storage.clone());
-        let opening = move || storage.decode(codec, payload, batch.raw_bytes, batch.spans);
-        let decoded = self.intake.world.work.run(opening).await;
-        let said = match decoded {
-            Err(error) => self.refused("undecodable", batch.seq, batch.spans, &error),
-            Ok(decoded) => match self.append(batch.redelivery, batch.payload, decoded).await {
-                // The news of it goes to the agent's newest stream, whichever that is now.
-                Ok(()) => return self.claimed.durable(),
-                Err(error) if error.is_final() => self.refused("too_large", batch.seq, batch.spans, &error),
-                Err(error) => self.busy(batch.seq, &error),
-            },
-        };
         // When the stream has ended, the agent sends the batch again.
-        let _ = self.outbox.send(message(said)).await;
+        if let Err(said) = self.store(batch).await {
+            let _ = self.outbox.send(message(said)).await;
+            return;
+        }
+        // The news of it goes to the agent's newest stream, whichever that is now.
+        self.claimed.durable();
+    }
+
+    /// Makes a batch durable, or gives what the agent is told instead.
+    async fn store(&self, batch: Batch) -> Result<(), collector_message::Kind> {
+        let (codec, payload, storage) = (self.codec, batch.payload.clone(), self.intake.storage.clone());
+        let (seq, spans) = (batch.seq, batch.spans);
+        // Before the work: while spans become blocks there is room again every moment.
+        storage.room(PATIENCE).await.map_err(|error| self.busy(seq, &error))?;
+        let opening = move || storage.decode(codec, payload, batch.raw_bytes, spans);
+        let decoded = self.intake.world.work.run(opening).await;
+        let decoded = decoded.map_err(|error| self.refused("undecodable", seq, spans, &error))?;
+        let appended = self.append(batch.redelivery, batch.payload, decoded).await;
+        appended.map_err(|error| match error.is_final() {
+            true => self.refused("too_large", seq, spans, &error),
+            false => self.busy(seq, &error),
+        })
     }
 
     async fn append(&self, redelivery: bool, payload: Bytes, decoded: Decoded) -> Result<(), AppendError> {
@@ -275,7 +298,14 @@ impl Storing {
 
     fn busy(&self, seq: u64, error: &AppendError) -> collector_message::Kind {
         self.intake.metrics.busy.inc();
-        tracing::warn!(seq, %error, "cannot take a batch now");
+        // Each batch in flight comes here: the log says it now and then, the metric counts them.
+        let (now_ms, told_ms) = (self.intake.world.clock.unix_ms(), &self.intake.told_busy_ms);
+        let before_ms = told_ms.load(Relaxed);
+        if now_ms.abs_diff(before_ms) >= TELL_BUSY.as_millis() as u64
+            && told_ms.compare_exchange(before_ms, now_ms, Relaxed, Relaxed).is_ok()
+        {
+            tracing::warn!(agent = %self.claimed.key().agent, seq, %error, "cannot take batches now: agents keep them");
+        }
         collector_message::Kind::Busy(Busy {
             retry_after_ms: RETRY_AFTER.as_millis() as u64,
             reason: error.to_string(),

@@ -249,6 +249,7 @@ impl Collector {
             window_bytes: options.agent_window_bytes.0,
             max_batch_bytes: options.max_batch_bytes().min(half),
             room: Intake::room(half),
+            told_busy_ms: Arc::default(),
             world: world.clone(),
             metrics: metrics.intake.clone(),
             drain: drain.clone(),

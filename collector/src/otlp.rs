@@ -1,6 +1,6 @@
 //! Spans that come over plain OTLP, into the same store.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use clew_common::{
     log::Work,
@@ -10,6 +10,9 @@ use clew_common::{
     },
 };
 use clew_storage::{AppendError, Storage};
+
+/// Requests wait this long for memory before their senders are told to retry. Exporters give up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Stores packs of OTLP requests.
 pub struct OtlpStore {
@@ -25,6 +28,8 @@ impl Store for OtlpStore {
         let Pack { raw, spans, payload, .. } = pack;
         let (storage, work) = (self.storage.clone(), self.work);
         Box::pin(async move {
+            let busy = |error: AppendError| StoreError::Busy(error.to_string());
+            storage.room(PATIENCE).await.map_err(busy)?;
             let opener = storage.clone();
             let raw_bytes = raw.len() as u32;
             let decoded = work.run(move || opener.decode(Codec::Identity, raw, raw_bytes, spans)).await;
@@ -32,7 +37,7 @@ impl Store for OtlpStore {
             let decoded = decoded.map_err(|error| StoreError::Closed(error.to_string()))?;
             storage.append(head, payload, decoded).await.map_err(|error| match error {
                 AppendError::Wal(error) => error.into(),
-                AppendError::Memory { .. } => StoreError::Busy(error.to_string()),
+                AppendError::Memory { .. } => busy(error),
             })
         })
     }

@@ -1,7 +1,13 @@
 //! The form of Jaeger's older answers and errors.
 
-use axum::response::{IntoResponse, Response};
+use std::convert::Infallible;
+
+use axum::{
+    body::{Body, Bytes},
+    response::{IntoResponse, Response},
+};
 use clew_common::ids::TraceId;
+use futures_util::stream;
 use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -67,11 +73,14 @@ fn partial<'a>(missing: &'a [String], unknown: &[TraceId]) -> Option<Vec<Error<'
     Some(missing.chain(unknown).collect()).filter(|errors: &Vec<_>| !errors.is_empty())
 }
 
-/// Data that is JSON already.
-pub fn of_json(data: &[String], missing: &[String], unknown: &[TraceId]) -> Response {
-    let (total, data) = (data.len(), data.join(","));
+/// Data that is JSON already. It is sent piece by piece: put together it would take as much again.
+pub fn of_json(data: Vec<String>, missing: &[String], unknown: &[TraceId]) -> Response {
     let errors = serde_json::json!(partial(missing, unknown));
-    json(format!("{{\"data\":[{data}],\"total\":{total},\"limit\":0,\"offset\":0,\"errors\":{errors}}}"))
+    let end = format!("],\"total\":{},\"limit\":0,\"offset\":0,\"errors\":{errors}}}", data.len());
+    let separators = std::iter::once("").chain(std::iter::repeat(","));
+    let traces = separators.zip(data).flat_map(|(separator, trace)| [separator.into(), trace.into()]);
+    let pieces = std::iter::once(Bytes::from("{\"data\":[")).chain(traces).chain([end.into()]);
+    json(Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>))))
 }
 
 /// A body that is JSON.

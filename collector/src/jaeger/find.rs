@@ -45,7 +45,7 @@ pub async fn traces(
         Ids { ids: ids.into_iter().map(str::parse).collect::<Result<_, _>>()?, missing: Vec::new() }
     };
     let Read { answers, unknown, missing } = jaeger.read_all(&tenant, ids, made).await?;
-    Ok(answer::of_json(&answers, &missing, &unknown))
+    Ok(answer::of_json(answers, &missing, &unknown))
 }
 
 /// `/api/traces/{id}`
@@ -59,7 +59,7 @@ pub async fn trace(
     if answers.is_empty() && missing.is_empty() {
         return Err(Refused::Unknown);
     }
-    Ok(answer::of_json(&answers, &missing, &[]))
+    Ok(answer::of_json(answers, &missing, &[]))
 }
 
 /// What is said to who wants to archive a trace.

@@ -45,6 +45,8 @@ pub struct Contents {
     coming: Mutex<Coming>,
     /// Changes when there is something new in memory.
     news: watch::Sender<()>,
+    /// Changes when there is less in memory.
+    freed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -101,6 +103,7 @@ impl Contents {
             state: RwLock::new(State { active: Arc::new(Generation::begin()), number: 0, sealed: Vec::new(), blocks }),
             coming: Mutex::default(),
             news: watch::Sender::default(),
+            freed: watch::Sender::default(),
         }
     }
 
@@ -128,6 +131,11 @@ impl Contents {
     /// Changes whenever something was published.
     pub fn news(&self) -> watch::Receiver<()> {
         self.news.subscribe()
+    }
+
+    /// Changes whenever spans have left memory.
+    pub fn freed(&self) -> watch::Receiver<()> {
+        self.freed.subscribe()
     }
 
     /// The active generation.
@@ -166,6 +174,8 @@ impl Contents {
         let blocks = Arc::make_mut(state.blocks.entry(tenant.clone()).or_default());
         blocks.whole.push(block);
         blocks.whole.sort_by_key(|block| block.meta().id);
+        drop(state);
+        self.freed.send_replace(());
     }
 
     /// A tenant's blocks with these ids are gone, and `by` is there in their place.

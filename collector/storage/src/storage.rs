@@ -247,6 +247,17 @@ impl Storage {
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
     }
 
+    /// Waits until there is memory for more spans, for `patience` at most: while spans become blocks there is some every moment.
+    ///
+    /// # Errors
+    /// When there is none until then.
+    pub async fn room(&self, patience: Duration) -> Result<(), AppendError> {
+        let mut freed = self.0.contents.freed();
+        let waiting = async { while self.0.has_room().is_err() && freed.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(patience, waiting).await;
+        self.0.has_room()
+    }
+
     /// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Work for a processor.
     ///
     /// # Errors
@@ -264,13 +275,12 @@ impl Storage {
         decoded: Decoded,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
         let inner = self.0.clone();
-        let (used, budget) = (inner.contents.memory().0, inner.options.max_memory_bytes);
-        let appended = (used < budget).then(|| {
+        let appended = inner.has_room().map(|()| {
             let ticket = inner.contents.announce(inner.wal.committed());
             (ticket, inner.wal.append(Record { kind: SPANS, head: head.encode(), body: payload }))
         });
         async move {
-            let Some((_ticket, appended)) = appended else { return Err(AppendError::Memory { used, budget }) };
+            let (_ticket, appended) = appended?;
             let seq = appended.await?;
             inner.contents.publish(&head.tenant, seq, head.redelivery, decoded.spans, || {
                 if let Some(batch) = head.batch {
@@ -386,15 +396,15 @@ impl Storage {
 }
 
 impl Inner {
-    /// Flushes all sealed generations, then frees the WAL below what is in memory.
+    /// Flushes all sealed generations. After each the WAL below what is in memory is freed: under load there is always a next one.
     pub(crate) fn flush(&self) -> Result<(), MaintainError> {
-        let mut flushed = false;
         while self.flusher.flush_oldest()? {
-            flushed = true;
+            self.free()?;
         }
-        if !flushed {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    fn free(&self) -> Result<(), MaintainError> {
         // In this order: what is committed later is not freed, what is freed is in the checkpoint.
         let committed = self.wal.committed();
         let first_needed = self.contents.first_needed(committed);
@@ -402,6 +412,12 @@ impl Inner {
         self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
         self.wal.free_before(first_needed);
         Ok(())
+    }
+
+    /// Whether there is memory for more spans.
+    fn has_room(&self) -> Result<(), AppendError> {
+        let (used, budget) = (self.contents.memory().0, self.options.max_memory_bytes);
+        if used < budget { Ok(()) } else { Err(AppendError::Memory { used, budget }) }
     }
 
     /// Takes note that a record of the WAL cannot be used.

@@ -40,7 +40,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { window_rows: 80_000, layout: Layout::default() }
+        Self { window_rows: 40_000, layout: Layout::default() }
     }
 }
 

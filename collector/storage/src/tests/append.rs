@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
@@ -96,6 +98,27 @@ async fn a_full_memory_refuses_retryably_until_it_is_flushed() {
     assert!(error.is_retryable() && error.to_string().contains("65536 bytes"), "{error}");
     storage.flush().unwrap();
     append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_memory_goes_on_when_spans_became_a_block() {
+    let storage = open(&SimDisk::new(), 64 << 10).storage;
+    let mut seq = 1;
+    while append(&storage, "a", seq, &[seq as u8], "x").await.is_ok() {
+        seq += 1;
+    }
+    let patience = Duration::from_secs(10);
+    let started = tokio::time::Instant::now();
+    assert!(storage.room(patience).await.unwrap_err().is_retryable());
+    assert_eq!(started.elapsed(), patience);
+    let waiting = tokio::spawn({
+        let storage = storage.clone();
+        async move { storage.room(patience).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    storage.flush().unwrap();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(started.elapsed(), patience + Duration::from_secs(1));
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! A store that fails, is away for a while or loses answers: every span is found once all the same.
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
-use clew_common::{ids::Tenant, log::SimDisk, shutdown};
+use clew_common::{
+    ids::Tenant,
+    log::{Disk, SimDisk},
+    shutdown,
+};
 
 use super::{
     append,
@@ -38,6 +42,33 @@ fn away(doing: &'static str) -> impl FnMut(&str, &str) -> Fate + Send {
 
 fn metas(disk: &SimDisk) -> usize {
     store(disk).list("").unwrap().iter().filter(|file| file.path.ends_with("meta.json")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wal_of_what_became_a_block_goes_though_other_spans_wait() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), away("put"));
+    let storage = opened(&disk, &fickle);
+    let long = "x".repeat(100_000);
+    for seq in 1..=30 {
+        append(&storage, "a", seq, &[seq as u8], &long).await.unwrap();
+        // Two generations.
+        if seq % 15 == 0 {
+            assert!(storage.flush().is_err());
+        }
+    }
+    let segments = || disk.list(Path::new("/store/wal")).unwrap().iter().filter(|name| name.ends_with(".seg")).count();
+    let before = segments();
+    let mut metas = 0;
+    fickle.now(move |what, path| {
+        metas += usize::from(what == "put" && path.ends_with("meta.json"));
+        if metas > 1 { Fate::Fails(ErrorKind::TimedOut) } else { Fate::Well }
+    });
+    assert!(storage.flush().is_err());
+    assert_eq!(storage.stats().blocks, 1);
+    tokio::task::yield_now().await;
+    storage.wal().close().await;
+    assert!(segments() < before, "{} of {before} segments", segments());
 }
 
 #[tokio::test(start_paused = true)]

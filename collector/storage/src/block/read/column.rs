@@ -3,17 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, Field, Schema};
-use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
-    },
-    errors::ParquetError,
-    file::metadata::ColumnChunkMetaData,
-};
+use arrow_schema::{DataType, Field, Fields};
+use parquet::{arrow::ProjectionMask, errors::ParquetError, file::metadata::ColumnChunkMetaData};
 
-use super::{Why, file::SpansFile};
+use super::{Why, chunks::reader, file::SpansFile};
 use crate::block::shapes::{Place, numbers_of};
 
 /// Rows of a group.
@@ -84,12 +77,8 @@ fn read_itself(file: &SpansFile, group: usize, column: usize) -> Result<Option<A
     let chunks = chunks(file, group, column);
     let mask = ProjectionMask::roots(file.metadata.metadata().file_metadata().schema_descr(), [column]);
     let dictionaries = chunks.iter().all(|chunk| chunk.dictionary_page_offset().is_some());
-    let read = if dictionaries { file.metadata.clone() } else { without_dictionaries(file, column)? };
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.group(group, &mask)?, read)
-        .with_row_groups(vec![group])
-        .with_projection(mask)
-        .with_batch_size(rows(file, group).max(1))
-        .build()?;
+    let fields = if dictionaries { file.metadata.schema().fields() } else { &without_dictionaries(file, column) };
+    let reader = reader(file, group, mask, fields, rows(file, group).max(1))?;
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(ParquetError::from)?;
     match &batches[..] {
         [batch] if batch.num_columns() == 1 && batch.num_rows() == rows(file, group) => {
@@ -100,7 +89,7 @@ fn read_itself(file: &SpansFile, group: usize, column: usize) -> Result<Option<A
 }
 
 /// Strings that are no dictionary in the file become none in memory: that would cost a hash a row.
-fn without_dictionaries(file: &SpansFile, column: usize) -> Result<ArrowReaderMetadata, Why> {
+fn without_dictionaries(file: &SpansFile, column: usize) -> Fields {
     let schema = file.metadata.schema();
     let plain = |(at, field): (usize, &Arc<Field>)| match field.data_type() {
         DataType::Dictionary(_, _) if at == column => {
@@ -108,7 +97,5 @@ fn without_dictionaries(file: &SpansFile, column: usize) -> Result<ArrowReaderMe
         }
         _ => field.clone(),
     };
-    let fields: Vec<_> = schema.fields().iter().enumerate().map(plain).collect();
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
-    Ok(ArrowReaderMetadata::try_new(file.metadata.metadata().clone(), options)?)
+    schema.fields().iter().enumerate().map(plain).collect()
 }

@@ -73,13 +73,7 @@ impl<'a> DataPage<'a> {
         {
             return Ok(of(first, levels, Some((body, raw_bytes))));
         }
-        let bytes = match kind {
-            Kind::DataV2 { compressed: false, .. } => body,
-            Kind::DataV2 { definition_bytes, repetition_bytes, .. } => {
-                inflate(&body, definition_bytes.saturating_add(repetition_bytes), raw_bytes)?
-            }
-            _ => inflate(&body, 0, raw_bytes)?,
-        };
+        let bytes = inflated(&kind, body, raw_bytes)?;
         let levels = levels_of(&kind, column, &bytes).ok_or_else(|| wrong("a page's levels are cut short"))?;
         Ok(of(bytes, levels, None))
     }
@@ -340,6 +334,47 @@ fn open(page: &Bytes) -> ParquetResult<(Header, Bytes)> {
         return Err(wrong("a page is not as long as it says"));
     }
     Ok((header, body))
+}
+
+/// A page as it was written, decompressed.
+pub fn whole(page: &Bytes) -> ParquetResult<Page> {
+    let (Header { kind, raw_bytes, .. }, body) = open(page)?;
+    let buf = inflated(&kind, body, raw_bytes)?;
+    Ok(match kind {
+        Kind::Dictionary { values } => {
+            Page::DictionaryPage { buf, num_values: values as u32, encoding: Encoding::PLAIN, is_sorted: false }
+        }
+        Kind::Data { values, encoding } => Page::DataPage {
+            buf,
+            num_values: values as u32,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        },
+        Kind::DataV2 { values, nulls, rows, encoding, definition_bytes, repetition_bytes, .. } => Page::DataPageV2 {
+            buf,
+            num_values: values as u32,
+            encoding,
+            num_nulls: nulls as u32,
+            num_rows: rows as u32,
+            def_levels_byte_len: definition_bytes as u32,
+            rep_levels_byte_len: repetition_bytes as u32,
+            is_compressed: false,
+            statistics: None,
+        },
+    })
+}
+
+/// A page's body, decompressed.
+fn inflated(kind: &Kind, body: Bytes, raw_bytes: usize) -> ParquetResult<Bytes> {
+    match kind {
+        Kind::DataV2 { compressed: false, .. } => Ok(body),
+        Kind::DataV2 { definition_bytes, repetition_bytes, .. } => {
+            inflate(&body, definition_bytes.saturating_add(*repetition_bytes), raw_bytes)
+        }
+        _ => inflate(&body, 0, raw_bytes),
+    }
 }
 
 /// The first `plain` bytes as they are, the others decompressed, together `raw_bytes`.

@@ -28,6 +28,8 @@ pub enum Kind {
     /// Levels are not compressed, and come first.
     DataV2 {
         values: usize,
+        nulls: usize,
+        rows: usize,
         encoding: Encoding,
         definition_bytes: usize,
         repetition_bytes: usize,
@@ -54,6 +56,8 @@ impl Header {
                 (8, Value::Struct(ints)) => {
                     kind = Some(Kind::DataV2 {
                         values: ints[1],
+                        nulls: ints[2],
+                        rows: ints[3],
                         encoding: encoding(ints[4])?,
                         definition_bytes: ints[5],
                         repetition_bytes: ints[6],

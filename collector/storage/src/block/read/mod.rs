@@ -2,9 +2,10 @@
 //!
 //! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
 //! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
-//! through all spans, `column` through little of each, `find` looks for a text; `memory` gives them the form that they have in memory.
+//! through all spans, `column` through little of each, both by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
 
 mod cache;
+mod chunks;
 mod column;
 mod cut;
 mod file;

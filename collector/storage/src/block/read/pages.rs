@@ -201,7 +201,7 @@ impl RowGroups for Window {
 
     fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {
         let pages = self.columns.get(&leaf).cloned().unwrap_or_default();
-        Ok(Box::new(Once(Some(Pieces(pages.into_iter())))))
+        Ok(Box::new(Once::new(Pieces(pages.into_iter()))))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -213,13 +213,21 @@ impl RowGroups for Window {
     }
 }
 
-struct Once(Option<Pieces>);
+/// The one chunk that a column has.
+pub struct Once(Option<Box<dyn PageReader>>);
+
+impl Once {
+    /// With these pages.
+    pub fn new(pages: impl PageReader + 'static) -> Self {
+        Self(Some(Box::new(pages)))
+    }
+}
 
 impl Iterator for Once {
     type Item = ParquetResult<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.take().map(|pages| Ok(Box::new(pages) as Box<dyn PageReader>))
+        self.0.take().map(Ok)
     }
 }
 

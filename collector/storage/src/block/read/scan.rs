@@ -2,15 +2,13 @@
 
 use arrow_array::RecordBatch;
 use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
-    },
+    arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReader},
     errors::ParquetError,
 };
 
 use super::{
     Why,
+    chunks::reader,
     file::SpansFile,
     memory::{ids, memory_form},
 };
@@ -85,12 +83,8 @@ impl Groups {
     }
 
     fn open(&mut self) -> Result<ParquetRecordBatchReader, Why> {
-        let pages = self.file.group(self.next, &self.columns)?;
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.file.metadata.clone())
-            .with_row_groups(vec![self.next])
-            .with_projection(self.columns.clone())
-            .with_batch_size(self.rows)
-            .build()?;
+        let fields = self.file.metadata.schema().fields();
+        let reader = reader(&self.file, self.next, self.columns.clone(), fields, self.rows)?;
         self.next += 1;
         Ok(reader)
     }
