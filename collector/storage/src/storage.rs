@@ -181,7 +181,7 @@ impl Storage {
     /// # Errors
     /// When the folder is another process's, or cannot be read or written. Damage is no error: it is set aside and counted.
     pub fn open(options: Options, store: Arc<dyn Store>, world: World) -> Result<Opened, OpenError> {
-        let (wal, Identity { collector_id, salt, .. }) = open_wal(&options, &store, &world)?;
+        let (wal, Identity { collector_id, salt, is_new, .. }) = open_wal(&options, &store, &world)?;
         let checkpoint = checkpoint::File::new(wal.notes());
         let Checkpoint { agents, requests } = checkpoint.read().map_err(OpenError::Checkpoint)?;
         let batches = Batches::default();
@@ -241,6 +241,8 @@ impl Storage {
             checkpoint,
             grown: Notify::new(),
         });
+        // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
+        let in_doubt = in_doubt || is_new;
         let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
         let known = inner.recent.settle();
