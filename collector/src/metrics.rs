@@ -145,6 +145,10 @@ impl LookupMetrics {
         self.lookups.get_or_create(&ByOutcome { outcome }).inc();
         self.seconds.observe(took.as_secs_f64());
     }
+
+    pub(crate) fn failed(&self, outcome: &'static str) {
+        self.lookups.get_or_create(&ByOutcome { outcome }).inc();
+    }
 }
 
 /// What can be looked at when metrics are asked for.

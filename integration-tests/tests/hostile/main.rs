@@ -15,6 +15,7 @@ mod folders;
 mod frames;
 mod http1;
 mod intake;
+mod lookups;
 mod network;
 mod overload;
 mod oversize;
