@@ -141,6 +141,7 @@ impl Options {
         rule(self.max_query_bytes.0 > 0, "max_query_bytes is 0")?;
         rule(self.max_sql_memory_bytes.0 >= 1 << 20, "max_sql_memory_bytes is under 1MiB")?;
         rule(self.query_nice <= 19, "query_nice is over 19")?;
+        rule(self.merge_nice <= 19, "merge_nice is over 19")?;
         rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
 
@@ -206,6 +207,7 @@ impl Collector {
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
                 cache_bytes: options.cache_bytes.0 as usize,
                 sweep_delay: Duration::from_secs(options.sweep_delay_s),
+                merge_nice: options.merge_nice,
                 retention: retention::Limits {
                     max_age: (options.retention_s > 0).then(|| Duration::from_secs(options.retention_s)),
                     max_bytes: (options.retention_bytes.0 > 0).then_some(options.retention_bytes.0),

@@ -64,6 +64,9 @@ pub struct Options {
     pub max_memory_bytes: Bytes,
     /// Memory for what was read of blocks, so that it need not be read again.
     pub cache_bytes: Bytes,
+    /// How much merges of blocks give way to those who take spans in, as `query_nice` has it; not any longer once more than 64 blocks of a
+    /// tenant wait for a merge. No more than 19. Linux only.
+    pub merge_nice: u8,
     /// Seconds that blocks are kept. 0: for ever.
     pub retention_s: u64,
     /// Bytes of blocks that are kept of each tenant: past them the oldest go. 0: no limit.
@@ -136,6 +139,7 @@ impl Default for Options {
             flush_age_s: 300,
             max_memory_bytes: Bytes(1 << 30),
             cache_bytes: Bytes(256 << 20),
+            merge_nice: 10,
             retention_s: 14 * 24 * 3600,
             retention_bytes: Bytes(0),
             sweep_delay_s: 600,
@@ -229,6 +233,10 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_CACHE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes: Option<Bytes>,
+    /// How much merges give way to those who take spans in, from 0 to 19
+    #[arg(long, value_name = "NICE", env = "CLEW_COLLECTOR_MERGE_NICE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_nice: Option<u8>,
     /// Seconds that blocks are kept; 0 for ever
     #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_RETENTION_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use clew_common::{log::Work, shutdown::Drain};
 
-use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner, wal::Wal};
+use crate::{compact::CompactError, flush::FlushError, retention, stats::Event, storage::Inner, wal::Wal};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
@@ -85,16 +85,28 @@ fn is_due(inner: &Inner) -> bool {
     age >= options.flush_age || bytes >= options.flush_bytes && gathered
 }
 
+/// Merges on a thread that gives way to those who take spans in, until there is too much to merge for that.
 async fn compact(inner: &Arc<Inner>, drain: &Drain) {
     loop {
+        let mut patience = Patience::new(inner.clone());
+        if inner.compactor.has_work() {
+            patience.wait().await;
+        }
         let (compactor, drain, work) = (inner.compactor.clone(), drain.clone(), inner.world.work);
-        let merged = inner.world.work.run(move || {
-            compactor.step(|| match drain.is_begun() {
-                true => Err(CompactError::Stopped),
-                false => Ok(()),
+        let step = move || {
+            compactor.step(|| {
+                patience.wait_here(&drain);
+                match drain.is_begun() {
+                    true => Err(CompactError::Stopped),
+                    false => Ok(()),
+                }
             })
-        });
-        match merged.await {
+        };
+        let merged = match inner.compactor.is_behind() {
+            true => work.run(step).await,
+            false => inner.merging.run(step).await.unwrap_or_else(|error| Err(error.into())),
+        };
+        match merged {
             Ok(true) if work == Work::Threads => {}
             Ok(_) => tokio::time::sleep(LOOK).await,
             // `run` ends with the drain.
@@ -104,6 +116,47 @@ async fn compact(inner: &Arc<Inner>, drain: &Drain) {
                 tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
             }
         }
+    }
+}
+
+/// Lets a merge wait while memory is full and senders are told to retry: flushing comes first. Not for ever: the more blocks there
+/// are, the more memory and time each query takes.
+struct Patience {
+    inner: Arc<Inner>,
+    left: Duration,
+}
+
+impl Patience {
+    const WAIT: Duration = Duration::from_secs(10);
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, left: Self::WAIT }
+    }
+
+    /// Before a merge.
+    async fn wait(&mut self) {
+        while self.has_to_wait() {
+            tokio::time::sleep(Self::STEP).await;
+        }
+    }
+
+    /// The same in the middle of one, on its thread.
+    fn wait_here(&mut self, drain: &Drain) {
+        while self.inner.world.work == Work::Threads && !drain.is_begun() && self.has_to_wait() {
+            std::thread::sleep(Self::STEP);
+        }
+    }
+
+    fn has_to_wait(&mut self) -> bool {
+        let has_to = self.inner.is_full() && self.left > Duration::ZERO;
+        if has_to {
+            if self.left == Self::WAIT {
+                self.inner.counts.add(Event::MergeWait, "memory", 1);
+            }
+            self.left = self.left.saturating_sub(Self::STEP);
+        }
+        has_to
     }
 }
 

@@ -12,6 +12,7 @@ use clew_common::{
     },
     ranges::SeqRanges,
     shutdown::Drain,
+    threads::Threads,
     world::World,
 };
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use crate::{
     block::Cache,
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
-    compact::{CompactError, Compactor, Sizes},
+    compact::{CompactError, Compactor, Room, Sizes},
     contents::Contents,
     decode::{DecodeError, Decoded, Decoder},
     flush::{FlushError, Flusher},
@@ -66,6 +67,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Files of blocks are deleted so long after they are no longer listed: longer than any query takes.
     pub sweep_delay: Duration,
+    /// How much merges give way to those who take spans in: see [`Threads::new`].
+    pub merge_nice: u8,
     /// What is kept.
     pub retention: retention::Limits,
     /// No other collector uses the store of blocks: all that is there is this one's. False: each changes its own blocks only.
@@ -87,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
+    /// For merges.
+    pub(crate) merging: Threads,
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,
     pub(crate) counts: Arc<Counts>,
@@ -208,6 +213,8 @@ impl Storage {
             unsettled: Arc::default(),
             left_out: Arc::default(),
             counts: counts.clone(),
+            // Two files of the WAL: taking spans in comes first.
+            room: Room::beside(2 * options.segment_bytes),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
@@ -224,6 +231,7 @@ impl Storage {
             counts: counts.clone(),
             clock: clock.clone(),
         };
+        let merging = Threads::new("merge", world.work, 1, options.merge_nice);
         let inner = Arc::new(Inner {
             wal,
             contents,
@@ -233,6 +241,7 @@ impl Storage {
             world,
             options,
             compactor,
+            merging,
             flusher,
             refresher,
             counts,
@@ -373,7 +382,7 @@ impl Storage {
 
     /// What the store takes.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.0.contents, &self.0.wal)
+        Stats::of(&self.0.contents, &self.0.wal, self.0.compactor.room.missing_bytes())
     }
 
     /// What happened seldom, by reason.
@@ -388,6 +397,11 @@ impl Storage {
 }
 
 impl Inner {
+    /// Whether senders are told to retry because there is no memory for their spans.
+    pub(crate) fn is_full(&self) -> bool {
+        self.contents.memory().0 >= self.options.max_memory_bytes
+    }
+
     /// Flushes all sealed generations, then frees the WAL below what is in memory.
     pub(crate) fn flush(&self) -> Result<(), MaintainError> {
         let mut flushed = false;

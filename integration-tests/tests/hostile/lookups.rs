@@ -84,3 +84,43 @@ async fn however_many_lookups_are_made_spans_are_taken_in() -> Result<()> {
     ensure!(started.elapsed() < SOON, "lookups go on for nobody");
     pair.still_serves().await
 }
+
+/// How much the threads of a process with this name give way; those that there are.
+fn nices(pid: u32, name: &str) -> Result<Vec<i32>> {
+    let mut nices = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        // A thread may end meanwhile.
+        let Ok(stat) = std::fs::read_to_string(task.join("stat")) else { continue };
+        let Some((head, fields)) = stat.rsplit_once(") ") else { continue };
+        if head.ends_with(&format!("({name}")) {
+            // proc(5): the 19th, and the third comes after the name.
+            nices.extend(fields.split(' ').nth(16).and_then(|nice| nice.parse::<i32>().ok()));
+        }
+    }
+    Ok(nices)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_no_spans_in_gives_way_to_those_who_do() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let flags = ["--flush-age-s=1", "--query-nice=8", "--merge-nice=7"];
+    let collector = starting(|| Collector::start(&dir.path().join("collector"), &flags))?;
+    let trace = spans::id();
+    let started = Instant::now();
+    let merged = || std::fs::read_to_string(&collector.process.log).is_ok_and(|log| log.contains("merged blocks"));
+    while !merged() {
+        ensure!(started.elapsed() < Duration::from_secs(60), "nothing was merged");
+        grpc::export(collector.grpc, &spans::request([spans::span(trace)])).await?.accepted()?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    crate::support::find(collector.tempo, trace, 8).await?;
+    let url = format!("http://{}/api/search", collector.tempo);
+    ensure!(reqwest::get(url).await?.status() == 200);
+    for (name, nice) in [("merge", 7), ("lookup", 4), ("query", 8), ("tokio-rt-worker", 0)] {
+        let nices = nices(collector.process.pid(), name)?;
+        ensure!(!nices.is_empty() && nices.iter().all(|of_thread| *of_thread == nice), "{name}: {nices:?}");
+    }
+    Ok(())
+}

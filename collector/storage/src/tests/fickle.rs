@@ -90,6 +90,10 @@ impl Store for Fickle {
         self.request("delete", path, || self.store.delete(path))
     }
 
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.store.free_bytes()
+    }
+
     fn is_remote(&self) -> bool {
         self.is_remote
     }

@@ -24,6 +24,7 @@ mod append;
 mod crash;
 mod fickle;
 mod flush;
+mod merging;
 mod outside;
 mod shared;
 mod tail;
@@ -44,6 +45,7 @@ pub(crate) fn options(max_memory_bytes: usize) -> Options {
         max_memory_bytes,
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
+        merge_nice: 0,
         retention: retention::Limits::default(),
         sole: true,
         heir_of: Vec::new(),
