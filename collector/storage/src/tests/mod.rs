@@ -22,6 +22,7 @@ use crate::{
 
 mod append;
 mod crash;
+mod extremes;
 mod fickle;
 mod flush;
 mod merging;
@@ -99,13 +100,24 @@ pub(crate) async fn append(
     traces: &[u8],
     name: &str,
 ) -> Result<(), crate::AppendError> {
-    let Claim::New(claimed) = storage.claim(BatchKey { agent: AGENT, seq }) else { panic!("batch {seq} is not new") };
     let payload = batch(traces, name);
     let raw_bytes = payload.len() as u32;
-    let decoded = storage.decode(Codec::Identity, payload.clone(), raw_bytes, traces.len() as u32).unwrap();
+    append_as(storage, tenant, seq, (Codec::Identity, payload, raw_bytes), traces.len() as u32).await
+}
+
+/// Appends a batch as it came: its codec, its payload, and the bytes that it becomes.
+async fn append_as(
+    storage: &Storage,
+    tenant: &str,
+    seq: u64,
+    (codec, payload, raw_bytes): (Codec, Bytes, u32),
+    spans: u32,
+) -> Result<(), crate::AppendError> {
+    let Claim::New(claimed) = storage.claim(BatchKey { agent: AGENT, seq }) else { panic!("batch {seq} is not new") };
+    let decoded = storage.decode(codec, payload.clone(), raw_bytes, spans).unwrap();
     let head = Head {
-        codec: Codec::Identity,
-        spans: traces.len() as u32,
+        codec,
+        spans,
         raw_bytes,
         accepted_ms: 1_000_000,
         tenant: Tenant::new(tenant).unwrap(),
