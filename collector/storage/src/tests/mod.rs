@@ -23,6 +23,7 @@ use crate::{
 mod append;
 mod crash;
 mod extremes;
+mod faulty;
 mod fickle;
 mod flush;
 mod merging;
@@ -134,6 +135,11 @@ async fn append_as(
 /// The names of the spans of a trace, as a tenant sees them.
 pub(crate) fn find(storage: &Storage, tenant: &str, number: u8) -> Vec<String> {
     let parts = storage.snapshot(&Tenant::new(tenant).unwrap()).trace(&trace(number));
-    let spans = parts.into_iter().flat_map(|part| TracesData::decode(part.unwrap()).unwrap().resource_spans);
+    names(parts.into_iter().map(Result::unwrap).collect())
+}
+
+/// The names of spans in OTLP.
+fn names(parts: Vec<Bytes>) -> Vec<String> {
+    let spans = parts.into_iter().flat_map(|part| TracesData::decode(part).unwrap().resource_spans);
     spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).map(|span| span.name).collect()
 }
