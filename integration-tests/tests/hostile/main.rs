@@ -8,6 +8,7 @@ mod support;
 mod blocks;
 mod bombs;
 mod content;
+mod damage;
 mod disk;
 mod extremes;
 mod faults;
