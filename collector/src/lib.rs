@@ -64,12 +64,12 @@ use crate::{
     metrics::{Gauges, Metrics},
     options::{Options, WalPlace},
     otlp::OtlpStore,
-    queries::{Places, Queries, QueryThreads, SqlThreads},
+    queries::{Places, Queries, SqlThreads},
     query::Query,
     tempo::Tempo,
 };
 
-/// Threads for what takes a processor or waits for a disk: decoding, lookups, flushes, merges; queries have their own. The allocator keeps memory for
+/// Threads for what takes spans in: decoding, flushes, and what waits for a disk; lookups, queries and merges have their own. The allocator keeps memory for
 /// each: with tokio's 512 a collector of 1 GiB of spans grew to 5.4 GiB, with these to 2.1.
 pub const WORKERS: usize = 16;
 
@@ -133,13 +133,15 @@ impl Options {
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
         rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
-        rule(self.max_lookups > 0, "max_lookups is 0")?;
+        rule(self.max_lookups > 0 && self.max_lookups <= Semaphore::MAX_PERMITS, "max_lookups is 0, or too large")?;
+        rule(self.max_lookup_bytes.0 >= 1 << 20, "max_lookup_bytes is under 1MiB")?;
         rule(self.max_queries > 0, "max_queries is 0")?;
         rule(self.max_tails > 0 && self.max_tails <= Semaphore::MAX_PERMITS, "max_tails is 0, or too large")?;
         rule(self.max_waiting_queries <= Semaphore::MAX_PERMITS, "max_waiting_queries is too large")?;
         rule(self.max_query_bytes.0 > 0, "max_query_bytes is 0")?;
         rule(self.max_sql_memory_bytes.0 >= 1 << 20, "max_sql_memory_bytes is under 1MiB")?;
         rule(self.query_nice <= 19, "query_nice is over 19")?;
+        rule(self.merge_nice <= 19, "merge_nice is over 19")?;
         rule(self.query_timeout_s > 0, "query_timeout_s is 0")
     }
 
@@ -205,6 +207,7 @@ impl Collector {
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
                 cache_bytes: options.cache_bytes.0 as usize,
                 sweep_delay: Duration::from_secs(options.sweep_delay_s),
+                merge_nice: options.merge_nice,
                 retention: retention::Limits {
                     max_age: (options.retention_s > 0).then(|| Duration::from_secs(options.retention_s)),
                     max_bytes: (options.retention_bytes.0 > 0).then_some(options.retention_bytes.0),
@@ -258,14 +261,16 @@ impl Collector {
             storage: storage.clone(),
             agents,
             places: Arc::new(Semaphore::new(options.max_lookups)),
-            world: world.clone(),
+            threads: lookup::threads(world.work, options.query_nice),
+            timeout: Duration::from_secs(options.query_timeout_s),
+            max_read_bytes: options.max_lookup_bytes.0,
             metrics: metrics.lookup.clone(),
         };
         let queries = Queries {
             storage: storage.clone(),
             cache: query_cache,
             places: Places::new(options.max_queries, options.max_waiting_queries),
-            threads: QueryThreads::new(world.work, Places::running(options.max_queries), options.query_nice),
+            threads: queries::threads(world.work, Places::running(options.max_queries), options.query_nice),
             sql: SqlThreads::new(options.max_sql_memory_bytes.0 as usize, options.query_nice),
             followers: Arc::new(Semaphore::new(options.max_tails)),
             timeout: Duration::from_secs(options.query_timeout_s),

@@ -145,6 +145,10 @@ impl LookupMetrics {
         self.lookups.get_or_create(&ByOutcome { outcome }).inc();
         self.seconds.observe(took.as_secs_f64());
     }
+
+    pub(crate) fn failed(&self, outcome: &'static str) {
+        self.lookups.get_or_create(&ByOutcome { outcome }).inc();
+    }
 }
 
 /// What can be looked at when metrics are asked for.
@@ -176,6 +180,11 @@ impl Collector for Gauges {
             ),
             ("block_spans", "Spans in blocks", stored.block_spans),
             ("block_bytes", "Bytes of blocks", stored.block_bytes),
+            (
+                "merge_missing_bytes",
+                "Bytes that have to become free on the disk before blocks are merged",
+                stored.merge_missing_bytes,
+            ),
             (
                 "query_cache_bytes",
                 "Bytes of columns that queries have read and that are kept",
@@ -212,6 +221,7 @@ fn named(event: Event) -> (&'static str, &'static str) {
         Event::ExpiredSpan => ("clew_collector_expired_spans", "Spans deleted by retention, by reason"),
         Event::FlushFailure => ("clew_collector_flush_failures", "Attempts to write a block that failed, by reason"),
         Event::MergeFailure => ("clew_collector_merge_failures", "Attempts to merge blocks that failed, by reason"),
+        Event::MergeWait => ("clew_collector_merge_waits", "Merges that had to wait, by what they waited for"),
         Event::Damage => ("clew_collector_damage_found", "Reads of blocks that came upon damage, by file"),
     }
 }

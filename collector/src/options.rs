@@ -64,6 +64,9 @@ pub struct Options {
     pub max_memory_bytes: Bytes,
     /// Memory for what was read of blocks, so that it need not be read again.
     pub cache_bytes: Bytes,
+    /// How much merges of blocks give way to those who take spans in, as `query_nice` has it; not any longer once more than 64 blocks of a
+    /// tenant wait for a merge. No more than 19. Linux only.
+    pub merge_nice: u8,
     /// Seconds that blocks are kept. 0: for ever.
     pub retention_s: u64,
     /// Bytes of blocks that are kept of each tenant: past them the oldest go. 0: no limit.
@@ -83,6 +86,9 @@ pub struct Options {
     pub idle_timeout_s: u64,
     /// Lookups at once. Further ones are told to retry.
     pub max_lookups: usize,
+    /// What a lookup may read of memory and of blocks, counted as it is in memory: a trace takes about two to three times its OTLP. One
+    /// that needs more is refused. At least 1MiB.
+    pub max_lookup_bytes: Bytes,
     /// Queries (searches, metrics, tags) that run at once. No more than there are processors, or two, run whatever is said: a
     /// query uses all of them. At least 1.
     pub max_queries: usize,
@@ -96,10 +102,10 @@ pub struct Options {
     pub max_sql_memory_bytes: Bytes,
     /// Clients that follow spans as they come (`clew tail`). Further ones are told to retry. At least 1.
     pub max_tails: usize,
-    /// Seconds that a query may take. One that takes longer is ended with an error. At least 1.
+    /// Seconds that a query or a lookup may take. One that takes longer is ended with an error. At least 1.
     pub query_timeout_s: u64,
     /// How much queries give way to those who take spans in when there is more to do than processors: 10 leaves them a tenth, 19 next
-    /// to nothing, 0 as much as anybody. No more than 19. Linux only.
+    /// to nothing, 0 as much as anybody. Lookups give way half as much. No more than 19. Linux only.
     pub query_nice: u8,
     /// Memory for columns of blocks that queries have read, so that the next one need not read them. 0: none is kept.
     pub query_cache_bytes: Bytes,
@@ -133,6 +139,7 @@ impl Default for Options {
             flush_age_s: 300,
             max_memory_bytes: Bytes(1 << 30),
             cache_bytes: Bytes(256 << 20),
+            merge_nice: 10,
             retention_s: 14 * 24 * 3600,
             retention_bytes: Bytes(0),
             sweep_delay_s: 600,
@@ -142,6 +149,7 @@ impl Default for Options {
             max_connections: 4096,
             idle_timeout_s: 120,
             max_lookups: 256,
+            max_lookup_bytes: Bytes(1 << 30),
             max_queries: 8,
             max_waiting_queries: 64,
             max_query_bytes: Bytes(MAX_READ_BYTES),
@@ -225,6 +233,10 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_CACHE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes: Option<Bytes>,
+    /// How much merges give way to those who take spans in, from 0 to 19
+    #[arg(long, value_name = "NICE", env = "CLEW_COLLECTOR_MERGE_NICE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_nice: Option<u8>,
     /// Seconds that blocks are kept; 0 for ever
     #[arg(long, value_name = "SECONDS", env = "CLEW_COLLECTOR_RETENTION_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,6 +261,10 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_INTAKE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_intake_bytes: Option<Bytes>,
+    /// What a lookup of a trace may read
+    #[arg(long, value_name = "SIZE", env = "CLEW_COLLECTOR_MAX_LOOKUP_BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lookup_bytes: Option<Bytes>,
     /// Queries that run at once
     #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_QUERIES")]
     #[serde(skip_serializing_if = "Option::is_none")]

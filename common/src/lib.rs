@@ -12,4 +12,5 @@ pub mod ranges;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+pub mod threads;
 pub mod world;

@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clew_integration_tests::{Agent, Collector, metric, program, s3::S3};
+use clew_integration_tests::{
+    Agent, Collector, metric, program,
+    s3::{Faults, S3},
+};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 const SETTLE: Duration = Duration::from_secs(120);
@@ -190,6 +193,41 @@ fn kill_nine_of_collectors_without_a_disk_loses_nothing() -> Result<()> {
     let flags = [&BUSY[..], &["--wal=store", "--name=torture", "--takeover-wait-s=1"]].concat();
     let collector = Collector::start_on(&data, &s3, "torture", &flags)?;
     kill_at_random(dir.path(), collector, setting("CLEW_TORTURE_ROUNDS", 30) / 5, Some(&data))
+}
+
+#[test]
+fn an_object_store_that_fails_all_the_time_loses_and_doubles_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let s3 = S3::start(&dir.path().join("s3"))?;
+    // A request that hangs takes 20 s: they are tried by themselves.
+    s3.fail(&Faults { hangs: 0.0, list_lag_ms: 0, ..Faults::all() })?;
+    let mut collector = Collector::start_on(&dir.path().join("collector"), &s3, "faults", &BUSY)?;
+    let agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[SMALL_SEGMENTS])?;
+    let mut load = Load::start(dir.path(), &agent.grpc_url(), setting("CLEW_TORTURE_ROUNDS", 30) / 3)?;
+    load.finish()?;
+    agent.wait_sent(SETTLE)?;
+    load.check_settled(&mut collector)?;
+    let counts = s3.counts()?;
+    for fault in ["500", "503", "429", "reply_lost", "slow", "cut", "short"] {
+        ensure!(counts.get(fault).is_some_and(|count| *count > 0), "{fault}: {counts:?}");
+    }
+    // What was merged goes, though the store fails.
+    let started = Instant::now();
+    loop {
+        let blocks = program("clew")
+            .map(Command::new)?
+            .args(["blocks", "--json", "--store", &s3.place("faults")])
+            .envs(s3.environment())
+            .output()?;
+        let said: serde_json::Value = serde_json::from_slice(&blocks.stdout)?;
+        let states: Vec<_> = said["blocks"].as_array().into_iter().flatten().map(|block| &block["state"]).collect();
+        let all = metric(collector.admin, "clew_collector_blocks") as usize;
+        if states.len() == all && states.iter().all(|state| *state == "") {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < SETTLE, "files of merged blocks are left: {states:?}, and {all} are known");
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 #[test]

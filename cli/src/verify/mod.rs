@@ -28,7 +28,8 @@ Examples:
   clew verify --store /mnt/blocks          only blocks
   clew verify --repair                     and set damaged blocks aside; the collector must be stopped
 
-Every record of the WAL and every page of every block is read; nothing is changed. Exit code 1
+Every record of the WAL, the checkpoint, the identity and every page of every block is read;
+nothing is changed. Exit code 1
 tells that something is damaged, 2 that something could not be looked at: the store is away, or a
 block is of a newer version. --repair moves damaged blocks from TENANT/blocks to
 TENANT/quarantine and deletes nothing: answers are then no longer marked partial, and what
@@ -144,6 +145,9 @@ impl Report {
             let read = verify::read_wal(world.disk.clone(), &dir, |_| (), |damage| self.damage.push(damage));
             let unseen = |error: WalError| Damage { place: dir.display().to_string(), what: error.to_string() };
             self.wal = read.map_err(|error| self.unseen.push(unseen(error))).ok();
+            let (damage, unseen) = verify::check_notes(world.disk.clone(), dir.parent().unwrap_or(&dir));
+            self.damage.extend(damage);
+            self.unseen.extend(unseen);
         }
         let read = verify::read_store_wals(store, world, |_, _| (), |damage| self.damage.push(damage));
         let unseen = |error: StoreWalError| Damage { place: "wal".to_owned(), what: error.to_string() };

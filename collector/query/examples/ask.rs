@@ -114,6 +114,7 @@ fn open(folder: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> {
         max_memory_bytes: 1 << 30,
         cache_bytes: 64 << 20,
         sweep_delay: Duration::from_secs(600),
+        merge_nice: 0,
         retention: retention::Limits::default(),
         sole: true,
         heir_of: Vec::new(),

@@ -1,21 +1,14 @@
 //! Why a question is not answered, as HTTP and gRPC say it.
 
-use std::time::Duration;
-
 use axum::extract::rejection::PathRejection;
-use clew_common::{
-    ids::{NotATenant, NotATraceId, TraceId},
-    otlp::status::RpcStatus,
-};
+use clew_common::ids::{NotATenant, NotATraceId, TraceId};
 use http::StatusCode;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::{lookup::TooMany, queries::QueryError};
+use crate::{lookup::LookupError, queries::QueryError};
 
 /// What is said of a trace that is not there.
 pub const UNKNOWN: &str = "trace not found";
-/// When who is one too many may come again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// A question that is not answered.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,9 +16,9 @@ pub enum Refused {
     /// It makes no sense, finds too much or takes too long; or too many are asked.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// Too many traces are read. Retry.
+    /// Too many traces are read, or one that is too large.
     #[error(transparent)]
-    Lookups(#[from] TooMany),
+    Lookup(#[from] LookupError),
     /// The answer would be too large. Ask for less.
     #[error("the traces take more than {limit} bytes together; ask for fewer of them, or over gRPC")]
     TooLarge {
@@ -62,7 +55,7 @@ impl Refused {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Query(error) => error.status(),
-            Self::Lookups(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Lookup(error) => error.status(),
             Self::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
@@ -96,7 +89,7 @@ impl From<Refused> for Status {
         let why = refused.to_string();
         match refused {
             Refused::Query(error) => error.into(),
-            Refused::Lookups(_) => RpcStatus::new(Code::ResourceExhausted, &why, Some(RETRY)).to_tonic(),
+            Refused::Lookup(error) => error.into(),
             Refused::TooLarge { .. } => Self::resource_exhausted(why),
             Refused::Unknown => Self::not_found(why),
             Refused::NoSuchPath(_) | Refused::NotSo(_) => Self::unimplemented(why),

@@ -5,7 +5,7 @@ use clew_query::exec::{Range, SearchOptions, Searched};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::{Jaeger, condition::Wanted, refused::Refused};
-use crate::lookup;
+use crate::lookup::{self, LookupError};
 
 /// Traces that an answer has when nothing is said, and at most.
 pub const DEFAULT_TRACES: u64 = 100;
@@ -141,13 +141,17 @@ impl Jaeger {
         ids: Vec<TraceId>,
         make: Make<T>,
     ) -> impl Stream<Item = Result<Made<T>, Refused>> + Send + use<T> {
-        let (lookup, tenant, work) = (self.lookup.clone(), tenant.clone(), self.queries.world.work);
+        let (lookup, tenant) = (self.lookup.clone(), tenant.clone());
         let one = move |id: TraceId| {
             let (lookup, tenant) = (lookup.clone(), tenant.clone());
             async move {
                 let trace = lookup.trace(&tenant, id).await?;
                 let (bytes, missing) = (trace.spans.len(), trace.partial_reasons.clone());
-                let answer = if bytes == 0 { None } else { Some(work.run(move || make(id, trace)).await?) };
+                let answer = if bytes == 0 {
+                    None
+                } else {
+                    Some(lookup.threads.run(move || make(id, trace)).await.map_err(LookupError::from)??)
+                };
                 Ok(Made { id, answer, bytes, missing })
             }
         };

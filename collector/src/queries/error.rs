@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clew_common::otlp::status::RpcStatus;
+use clew_common::{otlp::status::RpcStatus, threads::NoThreads};
 use clew_query::exec::Stopped;
 use clew_storage::TailError;
 use http::StatusCode;
@@ -60,6 +60,12 @@ impl QueryError {
             Self::Stopped(Stopped::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+impl From<NoThreads> for QueryError {
+    fn from(error: NoThreads) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs TraceQL for those who ask: each query has a place, a time and an end when nobody waits for it any more.
 //!
-//! `places` says who may run, `threads` where, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
+//! `places` says who may run, `error` why there is no answer, `filter` reads queries that are not written to their end; `bounds`,
 //! `field`, `value`, `parts` and `partial` are what requests and answers of all kinds have in common. `follow` goes on for as long as
 //! somebody listens. `sql` runs SQL.
 //! The work itself is `clew_query::exec`.
@@ -15,7 +15,6 @@ pub mod partial;
 pub mod parts;
 mod places;
 mod sql;
-mod threads;
 pub mod value;
 
 use std::{
@@ -23,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clew_common::{ids::Tenant, world::World};
+use clew_common::{ids::Tenant, log::Work, threads::Threads, world::World};
 use clew_query::{
     exec::{
         self, Budget, Cache, Client, Dependencies, ExplainOptions, Explained, Measured, MetricsOptions, Range,
@@ -42,12 +41,20 @@ pub use self::{
     follow::{Followed, Follower},
     places::Places,
     sql::{Rows, SqlQuery, SqlThreads},
-    threads::QueryThreads,
 };
 use crate::metrics::{QueryKind, QueryMetrics};
 
 /// Exemplars of an answer at most.
 pub const MAX_EXEMPLARS: usize = 1_000;
+
+/// Threads beside those of queries that have a place: to read queries, and for those who follow.
+const SPARE_THREADS: usize = 4;
+
+/// Threads for so many queries at once.
+#[must_use]
+pub fn threads(work: Work, places: usize, nice: u8) -> Threads {
+    Threads::new("query", work, places + SPARE_THREADS, nice)
+}
 
 /// Answers queries. Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +72,7 @@ pub struct Queries {
     /// What time it is.
     pub world: World,
     /// Threads.
-    pub threads: QueryThreads,
+    pub threads: Threads,
     /// Threads for SQL.
     pub sql: SqlThreads,
     /// How many may follow what comes in.
@@ -265,7 +272,7 @@ impl Queries {
         // When the future is dropped this counts it.
         let mut counted = self.metrics.begin(kind);
         let started = Instant::now();
-        let query = match self.threads.run(read).await.flatten() {
+        let query = match self.threads.run(read).await.map_err(QueryError::from).flatten() {
             Ok(query) => query,
             Err(error) => {
                 counted.failed(started.elapsed(), error.outcome());
@@ -288,7 +295,7 @@ impl Queries {
             let blocks = snapshot.blocks().len();
             Ok(run(query, (&snapshot, &cache, &budget)).map(|answer| Asked { answer, blocks })?)
         });
-        let result = result.await.flatten();
+        let result = result.await.map_err(QueryError::from).flatten();
         drop(client);
         match &result {
             Ok(Asked { answer, .. }) => {

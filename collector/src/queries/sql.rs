@@ -7,7 +7,10 @@ use std::{
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use clew_common::ids::Tenant;
+use clew_common::{
+    ids::Tenant,
+    threads::{self, give_way},
+};
 use clew_query::exec::{Client, Spans, Stopped};
 use clew_sql::{Limits, ParamValues, Planned, STACK_BYTES, Session, SqlError};
 use futures_util::StreamExt;
@@ -17,10 +20,7 @@ use tokio::{
     time::{Instant as Moment, timeout, timeout_at},
 };
 
-use super::{
-    Queries, QueryError,
-    threads::{Threads, give_way},
-};
+use super::{Queries, QueryError};
 use crate::metrics::QueryKind;
 
 /// Batches that wait for a client. What is not taken is not worked out.
@@ -60,13 +60,13 @@ pub struct Rows {
 /// the first query.
 #[derive(Clone, Debug)]
 pub struct SqlThreads {
-    runtime: Arc<OnceLock<Threads>>,
+    runtime: Arc<OnceLock<threads::Owned>>,
     limits: Limits,
     nice: u8,
 }
 
 impl SqlThreads {
-    /// Each query gets so much memory for what it keeps. They give way as [`super::QueryThreads`] do.
+    /// Each query gets so much memory for what it keeps. They give way as those of other queries do.
     #[must_use]
     pub fn new(memory_bytes: usize, nice: u8) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -78,9 +78,10 @@ impl SqlThreads {
         let start = || {
             let mut builder = Builder::new_multi_thread();
             let builder = builder.worker_threads(self.limits.threads).thread_stack_size(STACK_BYTES);
-            Threads(builder.thread_name("sql").on_thread_start(move || give_way(nice)).enable_time().build().ok())
+            let started = builder.thread_name("sql").on_thread_start(move || give_way(nice)).enable_time().build();
+            threads::Owned::new(started.ok())
         };
-        self.runtime.get_or_init(start).get()
+        Ok(self.runtime.get_or_init(start).get()?)
     }
 }
 

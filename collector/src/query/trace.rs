@@ -20,7 +20,7 @@ pub async fn get(
         let bytes = trace_id.len();
         Status::invalid_argument(format!("trace_id has to be 16 bytes that are not all zero; it has {bytes}"))
     })?;
-    let found = lookup.trace(tenant, id).await.map_err(|error| Status::resource_exhausted(error.to_string()))?;
+    let found = lookup.trace(tenant, id).await?;
     if found.spans.is_empty() && found.partial_reasons.is_empty() {
         return Err(Status::not_found(format!("no span of trace {id} is known")));
     }

@@ -7,7 +7,7 @@ use clew_common::ranges::SeqRanges;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wal::{CHECKPOINT, Notes};
+use crate::wal::{CHECKPOINT, Notes, is_whole, seal};
 
 const VERSION: u32 = 1;
 
@@ -57,16 +57,7 @@ impl File {
     pub fn read(&self) -> io::Result<Checkpoint> {
         let mut all = Checkpoint::default();
         for bytes in self.0.checkpoints()? {
-            // Read alone first: of another version, nothing else need be as this program knows it.
-            if let Ok(Version { version }) = serde_json::from_slice(&bytes)
-                && version != VERSION
-            {
-                let path = self.0.path(CHECKPOINT);
-                let text = format!("{path} is of format version {version}, this program knows {VERSION}");
-                return Err(io::Error::new(ErrorKind::Unsupported, text));
-            }
-            let Some(Checkpoint { agents, requests }) = serde_json::from_slice(&bytes).ok().and_then(Checkpoint::of)
-            else {
+            let Some(Checkpoint { agents, requests }) = Checkpoint::parse(&bytes, &self.0.path(CHECKPOINT))? else {
                 let aside = self.0.set_aside(CHECKPOINT)?;
                 tracing::error!(kept_as = aside, "the checkpoint is damaged: batches that come again are stored again");
                 continue;
@@ -89,11 +80,29 @@ impl File {
         });
         let requests = checkpoint.requests.iter().map(|(at_ms, hash)| (*at_ms, format!("{hash:032x}")));
         let stored = Stored { version: VERSION, agents: agents.collect(), requests: requests.collect() };
-        self.0.write_checkpoint(&serde_json::to_vec(&stored)?)
+        self.0.write_checkpoint(&seal(&stored)?)
     }
 }
 
 impl Checkpoint {
+    /// What a file says; None when it is damaged.
+    ///
+    /// # Errors
+    /// An unknown version.
+    pub fn parse(bytes: &[u8], path: &str) -> io::Result<Option<Self>> {
+        if !is_whole(bytes) {
+            return Ok(None);
+        }
+        // Read alone first: of another version, nothing else need be as this program knows it.
+        match serde_json::from_slice(bytes) {
+            Ok(Version { version }) if version != VERSION => {
+                let text = format!("{path} is of format version {version}, this program knows {VERSION}");
+                Err(io::Error::new(ErrorKind::Unsupported, text))
+            }
+            _ => Ok(serde_json::from_slice(bytes).ok().and_then(Self::of)),
+        }
+    }
+
     fn of(stored: Stored) -> Option<Self> {
         let agents = stored.agents.into_iter().map(|StoredAgent { id, durable }| {
             let mut ranges = SeqRanges::default();

@@ -6,10 +6,11 @@ use clew_common::world::World;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wal::Notes;
+use crate::wal::{Notes, is_whole, seal};
 
 const VERSION: u32 = 1;
-const FILE: &str = "identity";
+/// Its name.
+pub const FILE: &str = "identity";
 
 /// The file: JSON, for people who look.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Identity {
     pub collector_id: Uuid,
     /// For the hashes of requests.
     pub salt: u64,
+    /// It was made just now.
+    #[serde(skip)]
+    pub is_new: bool,
 }
 
 impl Identity {
@@ -30,16 +34,20 @@ impl Identity {
     pub fn open(world: &World, notes: &Notes) -> io::Result<Self> {
         if let Some(bytes) = notes.read(FILE)? {
             match parse(&bytes, &notes.path(FILE))? {
-                Ok(identity) => return Ok(identity),
-                Err(error) => {
+                Some(identity) => return Ok(identity),
+                None => {
                     let aside = notes.set_aside(FILE)?;
-                    tracing::error!(%error, kept_as = aside, "the identity file is damaged: the store gets a new name");
+                    tracing::error!(kept_as = aside, "the identity file is damaged: the store gets a new name");
                 }
             }
         }
-        let identity =
-            Self { version: VERSION, collector_id: world.random.uuid(world.clock), salt: world.random.bits() };
-        notes.write(FILE, &serde_json::to_vec_pretty(&identity)?)?;
+        let identity = Self {
+            version: VERSION,
+            collector_id: world.random.uuid(world.clock),
+            salt: world.random.bits(),
+            is_new: true,
+        };
+        notes.write(FILE, &seal(&identity)?)?;
         Ok(identity)
     }
 }
@@ -51,7 +59,7 @@ impl Identity {
     /// Those of the disk; an unknown version.
     pub fn peek(notes: &Notes) -> io::Result<Option<Self>> {
         let Some(bytes) = notes.read(FILE)? else { return Ok(None) };
-        Ok(parse(&bytes, &notes.path(FILE))?.ok())
+        parse(&bytes, &notes.path(FILE))
     }
 }
 
@@ -60,17 +68,22 @@ struct Version {
     version: u32,
 }
 
-/// Reads the file; the inner error is one of damage.
-fn parse(bytes: &[u8], path: &str) -> io::Result<serde_json::Result<Identity>> {
+/// What the file says; None when it is damaged.
+///
+/// # Errors
+/// An unknown version.
+pub fn parse(bytes: &[u8], path: &str) -> io::Result<Option<Identity>> {
+    if !is_whole(bytes) {
+        return Ok(None);
+    }
     // Read alone first: of another version, nothing else need be as this program knows it.
     match serde_json::from_slice(bytes) {
         Ok(Version { version }) if version != VERSION => Err(io::Error::new(
             ErrorKind::Unsupported,
             format!(
-                "{} is of format version {version}, which this program does not know (it knows {VERSION}); nothing was changed",
-                path
+                "{path} is of format version {version}, which this program does not know (it knows {VERSION}); nothing was changed"
             ),
         )),
-        _ => Ok(serde_json::from_slice(bytes)),
+        _ => Ok(serde_json::from_slice(bytes).ok()),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use clew_common::{log::Work, shutdown::Drain};
+use clew_common::{log::Work, shutdown::Drain, threads::NoThreads};
 
-use crate::{compact::CompactError, flush::FlushError, retention, storage::Inner, wal::Wal};
+use crate::{compact::CompactError, flush::FlushError, retention, stats::Event, storage::Inner, wal::Wal};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,6 +23,9 @@ pub enum MaintainError {
     /// Spans cannot become blocks.
     #[error(transparent)]
     Flush(#[from] FlushError),
+    /// There is no thread that could make blocks of them.
+    #[error(transparent)]
+    Threads(#[from] NoThreads),
     /// The checkpoint cannot be written.
     #[error("cannot write the checkpoint: {0}")]
     Checkpoint(std::io::Error),
@@ -33,6 +36,7 @@ impl MaintainError {
     fn may_pass(&self, inner: &Inner) -> bool {
         match self {
             Self::Flush(error) => error.may_pass(&*inner.flusher.store),
+            Self::Threads(_) => true,
             Self::Checkpoint(error) => {
                 let is_remote = matches!(inner.wal, Wal::Objects(_)) && inner.flusher.store.is_remote();
                 is_remote || error.kind() == ErrorKind::StorageFull
@@ -67,7 +71,7 @@ async fn flush(inner: &Arc<Inner>) -> MaintainError {
             inner.contents.seal();
         }
         let work = inner.clone();
-        match inner.world.work.run(move || work.flush()).await {
+        match inner.flushing.run(move || work.flush()).await.unwrap_or_else(|error| Err(error.into())) {
             Ok(()) => {}
             Err(error) if error.may_pass(inner) => {
                 tracing::warn!(%error, "spans stay in memory and in the WAL for now");
@@ -85,16 +89,28 @@ fn is_due(inner: &Inner) -> bool {
     age >= options.flush_age || bytes >= options.flush_bytes && gathered
 }
 
+/// Merges on a thread that gives way to those who take spans in, until there is too much to merge for that.
 async fn compact(inner: &Arc<Inner>, drain: &Drain) {
     loop {
+        let mut patience = Patience::new(inner.clone());
+        if inner.compactor.has_work() {
+            patience.wait().await;
+        }
         let (compactor, drain, work) = (inner.compactor.clone(), drain.clone(), inner.world.work);
-        let merged = inner.world.work.run(move || {
-            compactor.step(|| match drain.is_begun() {
-                true => Err(CompactError::Stopped),
-                false => Ok(()),
+        let step = move || {
+            compactor.step(|| {
+                patience.wait_here(&drain);
+                match drain.is_begun() {
+                    true => Err(CompactError::Stopped),
+                    false => Ok(()),
+                }
             })
-        });
-        match merged.await {
+        };
+        let merged = match inner.compactor.is_behind() {
+            true => work.run(step).await,
+            false => inner.merging.run(step).await.unwrap_or_else(|error| Err(error.into())),
+        };
+        match merged {
             Ok(true) if work == Work::Threads => {}
             Ok(_) => tokio::time::sleep(LOOK).await,
             // `run` ends with the drain.
@@ -104,6 +120,47 @@ async fn compact(inner: &Arc<Inner>, drain: &Drain) {
                 tokio::time::sleep(inner.world.random.jitter(RETRY)).await;
             }
         }
+    }
+}
+
+/// Lets a merge wait while memory is full and senders are told to retry: flushing comes first. Not for ever: the more blocks there
+/// are, the more memory and time each query takes.
+struct Patience {
+    inner: Arc<Inner>,
+    left: Duration,
+}
+
+impl Patience {
+    const WAIT: Duration = Duration::from_secs(10);
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, left: Self::WAIT }
+    }
+
+    /// Before a merge.
+    async fn wait(&mut self) {
+        while self.has_to_wait() {
+            tokio::time::sleep(Self::STEP).await;
+        }
+    }
+
+    /// The same in the middle of one, on its thread.
+    fn wait_here(&mut self, drain: &Drain) {
+        while self.inner.world.work == Work::Threads && !drain.is_begun() && self.has_to_wait() {
+            std::thread::sleep(Self::STEP);
+        }
+    }
+
+    fn has_to_wait(&mut self) -> bool {
+        let has_to = self.inner.has_room().is_err() && self.left > Duration::ZERO;
+        if has_to {
+            if self.left == Self::WAIT {
+                self.inner.counts.add(Event::MergeWait, "memory", 1);
+            }
+            self.left = self.left.saturating_sub(Self::STEP);
+        }
+        has_to
     }
 }
 

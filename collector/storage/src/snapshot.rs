@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clew_common::ids::TraceId;
 
 use crate::{
-    block::{Block, BlockError},
+    block::{Block, BlockError, GoOn},
     columns::{Resource, write_otlp},
     contents::Instant,
     memtable::Table,
@@ -25,10 +25,17 @@ pub struct SnapshotError(#[from] pub Arc<BlockError>);
 impl Snapshot {
     /// The spans of a trace: parts of OTLP TracesData, which may hold the same span twice. Blocking: may read the disk.
     pub fn trace(&self, trace: &TraceId) -> Vec<Result<Bytes, SnapshotError>> {
+        self.trace_while(trace, &|_| true)
+    }
+
+    /// The same for as long as `go_on`, which is told of the bytes that are read, says yes. After a no parts are missing.
+    pub fn trace_while(&self, trace: &TraceId, go_on: GoOn<'_>) -> Vec<Result<Bytes, SnapshotError>> {
         let Instant { tables, blocks } = &self.0;
-        let memory = tables.iter().filter_map(|(table, places)| Some(Ok(in_memory(table, places, trace)?)));
-        let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace));
-        let stored = stored.filter_map(|block| block.trace(trace).map_err(|error| Arc::new(error).into()).transpose());
+        let memory = tables.iter().take_while(|_| go_on(0));
+        let memory = memory.filter_map(|(table, places)| Some(Ok(in_memory(table, places, trace, go_on)?)));
+        let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace)).take_while(|_| go_on(0));
+        let stored = stored
+            .filter_map(|block| block.trace_while(trace, go_on).map_err(|error| Arc::new(error).into()).transpose());
         let damaged = blocks.damaged.iter().map(|(_, error)| Err(error.clone().into()));
         stored.chain(memory).chain(damaged).collect()
     }
@@ -84,12 +91,16 @@ impl Memory {
     }
 }
 
-fn in_memory(table: &Table, places: &Range<usize>, trace: &TraceId) -> Option<Bytes> {
+fn in_memory(table: &Table, places: &Range<usize>, trace: &TraceId, go_on: GoOn<'_>) -> Option<Bytes> {
     let mut out = Vec::new();
     for batch in table.find(trace, places) {
+        let before = out.len();
         // It cannot fail: the batch came from the builder, and the rows are its.
         if let Err(error) = write_otlp(batch.columns(), &batch.rows_of(trace), |id| table.resource(id), &mut out) {
             tracing::error!(%error, "a batch in memory cannot be read");
+        }
+        if !go_on(out.len() - before) {
+            break;
         }
     }
     (!out.is_empty()).then(|| out.into())

@@ -26,6 +26,8 @@ pub struct Stats {
     pub block_spans: u64,
     /// Bytes of blocks.
     pub block_bytes: u64,
+    /// Bytes that the disk would have to have more of for the next merge.
+    pub merge_missing_bytes: u64,
     /// The WAL.
     pub wal: Arc<log::Stats>,
     /// PUTs of a WAL that is in the store which failed, and were made again.
@@ -33,7 +35,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn of(contents: &Contents, wal: &Wal) -> Self {
+    pub(crate) fn of(contents: &Contents, wal: &Wal, merge_missing_bytes: u64) -> Self {
         let (memory_bytes, memory_batches) = contents.memory();
         let mut stats = Self {
             memory_bytes,
@@ -43,6 +45,7 @@ impl Stats {
             unavailable_blocks: 0,
             block_spans: 0,
             block_bytes: 0,
+            merge_missing_bytes,
             wal: wal.stats(),
             failed_puts: wal.failed_puts(),
         };
@@ -71,18 +74,21 @@ pub enum Event {
     FlushFailure,
     /// Attempts to merge blocks that failed.
     MergeFailure,
+    /// Merges that had to wait.
+    MergeWait,
     /// Reads of blocks that came upon damage.
     Damage,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LeftOutRecord,
         Self::ExpiredBlock,
         Self::ExpiredSpan,
         Self::FlushFailure,
         Self::MergeFailure,
+        Self::MergeWait,
         Self::Damage,
     ];
 
@@ -93,6 +99,7 @@ impl Event {
             Self::ExpiredBlock | Self::ExpiredSpan => &["age", "bytes"],
             Self::FlushFailure => &["store", "spans"],
             Self::MergeFailure => &["store", "damaged", "spans"],
+            Self::MergeWait => &["disk", "memory"],
             Self::Damage => &["spans.parquet", "shapes.parquet", "resources.parquet"],
         }
     }

@@ -12,6 +12,7 @@ use clew_common::{
     },
     ranges::SeqRanges,
     shutdown::Drain,
+    threads::Threads,
     world::World,
 };
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use crate::{
     block::Cache,
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
-    compact::{CompactError, Compactor, Sizes},
+    compact::{CompactError, Compactor, Room, Sizes},
     contents::Contents,
     decode::{DecodeError, Decoded, Decoder},
     flush::{FlushError, Flusher},
@@ -66,6 +67,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Files of blocks are deleted so long after they are no longer listed: longer than any query takes.
     pub sweep_delay: Duration,
+    /// How much merges give way to those who take spans in: see [`Threads::new`].
+    pub merge_nice: u8,
     /// What is kept.
     pub retention: retention::Limits,
     /// No other collector uses the store of blocks: all that is there is this one's. False: each changes its own blocks only.
@@ -87,6 +90,10 @@ pub(crate) struct Inner {
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
+    /// For merges.
+    pub(crate) merging: Threads,
+    /// Makes blocks of what is in memory. Always the same thread: the allocator keeps what a thread has freed for that thread.
+    pub(crate) flushing: Threads,
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,
     pub(crate) counts: Arc<Counts>,
@@ -181,7 +188,7 @@ impl Storage {
     /// # Errors
     /// When the folder is another process's, or cannot be read or written. Damage is no error: it is set aside and counted.
     pub fn open(options: Options, store: Arc<dyn Store>, world: World) -> Result<Opened, OpenError> {
-        let (wal, Identity { collector_id, salt, .. }) = open_wal(&options, &store, &world)?;
+        let (wal, Identity { collector_id, salt, is_new, .. }) = open_wal(&options, &store, &world)?;
         let checkpoint = checkpoint::File::new(wal.notes());
         let Checkpoint { agents, requests } = checkpoint.read().map_err(OpenError::Checkpoint)?;
         let batches = Batches::default();
@@ -208,6 +215,8 @@ impl Storage {
             unsettled: Arc::default(),
             left_out: Arc::default(),
             counts: counts.clone(),
+            // Two files of the WAL: taking spans in comes first.
+            room: Room::beside(2 * options.segment_bytes),
         };
         let all = contents.blocks();
         let newest = all.iter().flat_map(|(_, blocks)| blocks.whole.iter()).map(|block| block.meta().created_ms).max();
@@ -224,6 +233,8 @@ impl Storage {
             counts: counts.clone(),
             clock: clock.clone(),
         };
+        let merging = Threads::new("merge", world.work, 1, options.merge_nice);
+        let flushing = Threads::new("flush", world.work, 1, 0);
         let inner = Arc::new(Inner {
             wal,
             contents,
@@ -233,6 +244,8 @@ impl Storage {
             world,
             options,
             compactor,
+            merging,
+            flushing,
             flusher,
             refresher,
             counts,
@@ -241,6 +254,8 @@ impl Storage {
             checkpoint,
             grown: Notify::new(),
         });
+        // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
+        let in_doubt = in_doubt || is_new;
         let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
         let known = inner.recent.settle();
@@ -381,7 +396,7 @@ impl Storage {
 
     /// What the store takes.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.0.contents, &self.0.wal)
+        Stats::of(&self.0.contents, &self.0.wal, self.0.compactor.room.missing_bytes())
     }
 
     /// What happened seldom, by reason.
@@ -415,7 +430,7 @@ impl Inner {
     }
 
     /// Whether there is memory for more spans.
-    fn has_room(&self) -> Result<(), AppendError> {
+    pub(crate) fn has_room(&self) -> Result<(), AppendError> {
         let (used, budget) = (self.contents.memory().0, self.options.max_memory_bytes);
         if used < budget { Ok(()) } else { Err(AppendError::Memory { used, budget }) }
     }

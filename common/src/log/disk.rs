@@ -29,6 +29,10 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes an exclusive lock until the guard is dropped or the process ends; `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+    /// Bytes that may still be written below a folder.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// How long a writer that works inline has to wait for a sync. A real disk takes its own time.
     fn simulated_sync(&self) -> Duration {
         Duration::ZERO

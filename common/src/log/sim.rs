@@ -222,6 +222,11 @@ impl State {
 }
 
 impl Disk for SimDisk {
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.state.lock();
+        Ok(state.faults.capacity.saturating_sub(state.used()))
+    }
+
     fn simulated_sync(&self) -> Duration {
         self.state.lock().simulated_sync
     }

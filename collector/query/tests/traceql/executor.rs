@@ -70,6 +70,7 @@ impl Stored {
             max_memory_bytes: 64 << 20,
             cache_bytes: 1 << 20,
             sweep_delay: Duration::from_secs(600),
+            merge_nice: 0,
             retention: retention::Limits::default(),
             sole: true,
             heir_of: Vec::new(),

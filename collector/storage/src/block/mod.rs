@@ -15,7 +15,7 @@ mod write;
 
 pub use filter::{Filter, FilterError};
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
-pub use read::{Block, BlockError, Cache, Why};
+pub use read::{Block, BlockError, Cache, GoOn, Why};
 pub use shapes::SHAPE_ID;
 pub use write::{BlockWriter, CHECKSUMS, Layout, WriteError};
 

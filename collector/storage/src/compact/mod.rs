@@ -1,20 +1,23 @@
 //! Merges small blocks into large ones, on a thread of its own, beside ingest.
 //!
-//! `pick` chooses, `streams` reads several blocks in step, `Compactor` writes their merge and puts it in their place. The
-//! blocks that were merged stay on the store for a while, for the queries that read them: `sweep` deletes them later. A
-//! crash leaves all data once at every point: the merged block's meta, written last, names the blocks that it replaces.
+//! `pick` chooses, `room` looks for room on the disk, `streams` reads several blocks in step, `Compactor` writes their merge and
+//! puts it in their place. The blocks that were merged stay on the store for a while, for the queries that read them: `sweep`
+//! deletes them later. A crash leaves all data once at every point: the merged block's meta, written last, names the blocks that
+//! it replaces.
 
 mod pick;
+mod room;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashSet, sync::Arc};
 
-use clew_common::{ids::Tenant, world::World};
+use clew_common::{ids::Tenant, threads::NoThreads, world::World};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use self::room::Room;
 use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
     catalogue,
@@ -67,6 +70,8 @@ pub struct Compactor {
     pub left_out: Arc<Mutex<HashSet<Uuid>>>,
     /// For failures.
     pub counts: Arc<Counts>,
+    /// Room on the disk.
+    pub room: Room,
 }
 
 /// A merge with an unknown outcome.
@@ -99,6 +104,9 @@ pub enum CompactError {
     /// The process stops.
     #[error("the process stops")]
     Stopped,
+    /// There is no thread to merge on.
+    #[error(transparent)]
+    Threads(#[from] NoThreads),
 }
 
 impl CompactError {
@@ -109,7 +117,7 @@ impl CompactError {
             Self::Write(error) if !error.is_of_store() => Some("spans"),
             Self::Read(_) | Self::Write(_) => Some("store"),
             Self::Incomplete { .. } => Some("spans"),
-            Self::Stopped => None,
+            Self::Stopped | Self::Threads(_) => None,
         }
     }
 
@@ -119,7 +127,7 @@ impl CompactError {
             Self::Read(error) => !error.is_unavailable(),
             Self::Write(error) => !error.is_of_store(),
             Self::Incomplete { .. } => true,
-            Self::Stopped => false,
+            Self::Stopped | Self::Threads(_) => false,
         }
     }
 }
@@ -136,17 +144,53 @@ impl Compactor {
         if self.unsettled.lock().is_some() {
             return Ok(false);
         }
-        let today = self.world.clock.unix_ms() / DAY_MS;
+        let mut missing = 0;
         for (tenant, blocks) in self.contents.blocks() {
-            if is_in_doubt(&blocks) {
-                continue;
-            }
-            if let Some(job) = pick::pick(&self.candidates(&blocks), today) {
-                self.try_merge(&tenant, &blocks, &job, None, &mut pause)?;
-                return Ok(true);
+            let Some(job) = self.job(&blocks) else { continue };
+            match self.missing(&blocks, &job)? {
+                0 => {
+                    self.try_merge(&tenant, &blocks, &job, None, &mut pause)?;
+                    return Ok(true);
+                }
+                // Another tenant's may need less.
+                bytes => missing = missing.max(bytes),
             }
         }
+        self.note_missing(missing);
         Ok(false)
+    }
+
+    /// Whether there is something to merge.
+    pub fn has_work(&self) -> bool {
+        self.unsettled.lock().is_some() || self.contents.blocks().iter().any(|(_, blocks)| self.job(blocks).is_some())
+    }
+
+    fn job(&self, blocks: &Blocks) -> Option<Job> {
+        let today = self.world.clock.unix_ms() / DAY_MS;
+        if is_in_doubt(blocks) { None } else { pick::pick(&self.candidates(blocks), today) }
+    }
+
+    /// Whether so many blocks wait to be merged that merges must not give way any longer: they would never become fewer.
+    pub fn is_behind(&self) -> bool {
+        let new = |blocks: &Blocks| self.candidates(blocks).iter().filter(|block| block.level == 0).count();
+        self.contents.blocks().iter().any(|(_, blocks)| new(blocks) > MANY)
+    }
+
+    /// Bytes that the disk has too few of for a merge.
+    fn missing(&self, blocks: &Blocks, job: &Job) -> Result<u64, WriteError> {
+        let inputs = blocks.whole.iter().filter(|block| job.inputs.contains(&block.meta().id));
+        Ok(self.room.missing(&*self.store, inputs.map(|block| block.meta().bytes()).sum())?)
+    }
+
+    fn note_missing(&self, bytes: u64) {
+        let missed_before = self.room.note(bytes);
+        if bytes > 0 && !missed_before {
+            self.counts.add(Event::MergeWait, "disk", 1);
+            let missing_mib = bytes.div_ceil(1 << 20);
+            tracing::warn!(missing_mib, "the disk has no room for a merge: blocks stay as they are until it has");
+        } else if bytes == 0 && missed_before {
+            tracing::info!("the disk has room for merges again");
+        }
     }
 
     /// Merges, or leaves out from now on what would only fail again: the other blocks must not wait for it.
@@ -182,7 +226,7 @@ impl Compactor {
     }
 
     /// Merges what could not be merged, once more and under the same id; says whether there was any. When the inputs are no
-    /// longer what they were, whatever there is of the block goes: another merge may take some of them.
+    /// longer what they were, or the disk has no room, whatever there is of the block goes: another merge may take some of them.
     fn settle(&self, pause: &mut impl FnMut() -> Result<(), CompactError>) -> Result<bool, CompactError> {
         let Some(attempt) = self.unsettled.lock().clone() else { return Ok(false) };
         let blocks = self.contents.instant(&attempt.tenant).blocks;
@@ -190,7 +234,9 @@ impl Compactor {
             return Ok(false);
         }
         let there = self.candidates(&blocks);
-        if attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input)) {
+        let are_there = attempt.job.inputs.iter().all(|input| there.iter().any(|block| block.id == *input));
+        // Without room, what there is of it would keep others from having some.
+        if are_there && self.missing(&blocks, &attempt.job)? == 0 {
             self.try_merge(&attempt.tenant, &blocks, &attempt.job, Some(attempt.id), pause)?;
             return Ok(true);
         }
@@ -300,4 +346,6 @@ fn is_in_doubt(blocks: &Blocks) -> bool {
     blocks.damaged.iter().any(|(_, error)| error.is_unavailable())
 }
 
+/// Blocks of a tenant that were flushed and not merged, four merges of them, are many.
+const MANY: usize = 4 * pick::MAX_INPUTS;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;

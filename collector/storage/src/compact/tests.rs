@@ -168,6 +168,7 @@ impl Merging {
             unsettled: Arc::default(),
             left_out: Arc::default(),
             counts: Arc::default(),
+            room: Room::beside(0),
         };
         Self { disk, store, compactor }
     }
@@ -276,5 +277,21 @@ fn the_same_spans_make_the_same_bytes() {
             let differ: Vec<_> = first.keys().filter(|path| first.get(*path) != again.get(*path)).collect();
             assert!(differ.is_empty(), "{differ:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn merges_give_way_until_too_many_blocks_wait_for_one() {
+    let merging = Merging::new();
+    for number in 1..=MANY as u128 {
+        merging.add("a", number, &[(1, 0, 1, 0)]);
+        // What another tenant has waits beside it.
+        merging.add("b", 1000 + number, &[(1, 0, 1, 0)]);
+    }
+    assert!(!merging.compactor.is_behind());
+    merging.add("a", 500, &[(1, 0, 1, 0)]);
+    assert!(merging.compactor.is_behind());
+    while merging.compactor.is_behind() {
+        assert!(merging.step().unwrap());
     }
 }

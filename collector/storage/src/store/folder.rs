@@ -144,6 +144,10 @@ impl Store for Folder {
         }
         Ok(())
     }
+
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.disk.free_bytes(&self.root).map(Some).map_err(failed("look at", ""))
+    }
 }
 
 struct FolderSource {

@@ -50,6 +50,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn delete(&self, path: &str) -> Result<(), StoreError>;
+    /// Bytes that may still be written; None when nobody knows, or there is no end to them.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
     /// Whether it is another machine's: whatever it answers now, it may take a file later. What a disk refuses, it refuses for
     /// good.
     fn is_remote(&self) -> bool {

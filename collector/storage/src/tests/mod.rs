@@ -22,8 +22,11 @@ use crate::{
 
 mod append;
 mod crash;
+mod extremes;
+mod faulty;
 mod fickle;
 mod flush;
+mod merging;
 mod outside;
 mod shared;
 mod tail;
@@ -44,6 +47,7 @@ pub(crate) fn options(max_memory_bytes: usize) -> Options {
         max_memory_bytes,
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
+        merge_nice: 0,
         retention: retention::Limits::default(),
         sole: true,
         heir_of: Vec::new(),
@@ -97,13 +101,24 @@ pub(crate) async fn append(
     traces: &[u8],
     name: &str,
 ) -> Result<(), crate::AppendError> {
-    let Claim::New(claimed) = storage.claim(BatchKey { agent: AGENT, seq }) else { panic!("batch {seq} is not new") };
     let payload = batch(traces, name);
     let raw_bytes = payload.len() as u32;
-    let decoded = storage.decode(Codec::Identity, payload.clone(), raw_bytes, traces.len() as u32).unwrap();
+    append_as(storage, tenant, seq, (Codec::Identity, payload, raw_bytes), traces.len() as u32).await
+}
+
+/// Appends a batch as it came: its codec, its payload, and the bytes that it becomes.
+async fn append_as(
+    storage: &Storage,
+    tenant: &str,
+    seq: u64,
+    (codec, payload, raw_bytes): (Codec, Bytes, u32),
+    spans: u32,
+) -> Result<(), crate::AppendError> {
+    let Claim::New(claimed) = storage.claim(BatchKey { agent: AGENT, seq }) else { panic!("batch {seq} is not new") };
+    let decoded = storage.decode(codec, payload.clone(), raw_bytes, spans).unwrap();
     let head = Head {
-        codec: Codec::Identity,
-        spans: traces.len() as u32,
+        codec,
+        spans,
         raw_bytes,
         accepted_ms: 1_000_000,
         tenant: Tenant::new(tenant).unwrap(),
@@ -120,6 +135,11 @@ pub(crate) async fn append(
 /// The names of the spans of a trace, as a tenant sees them.
 pub(crate) fn find(storage: &Storage, tenant: &str, number: u8) -> Vec<String> {
     let parts = storage.snapshot(&Tenant::new(tenant).unwrap()).trace(&trace(number));
-    let spans = parts.into_iter().flat_map(|part| TracesData::decode(part.unwrap()).unwrap().resource_spans);
+    names(parts.into_iter().map(Result::unwrap).collect())
+}
+
+/// The names of spans in OTLP.
+fn names(parts: Vec<Bytes>) -> Vec<String> {
+    let spans = parts.into_iter().flat_map(|part| TracesData::decode(part).unwrap().resource_spans);
     spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).map(|span| span.name).collect()
 }

@@ -6,6 +6,7 @@ use clew_common::{
     ids::Tenant,
     log::{Disk, SimDisk},
     shutdown,
+    world::{Random, World},
 };
 
 use super::{
@@ -248,4 +249,22 @@ async fn a_replay_of_more_than_memory_may_hold_waits_for_a_store_that_is_away() 
     for seq in 1..=50 {
         assert_eq!(find(&storage, "a", seq as u8), [format!("batch {seq}")]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_identity_is_damaged_what_the_wal_holds_may_be_in_blocks_too_and_is_marked_so() {
+    let disk = SimDisk::new();
+    let fickle = Fickle::new(store(&disk), |_, _| Fate::Well);
+    let storage = opened(&disk, &fickle);
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    storage.flush().unwrap();
+    drop(storage);
+    disk.kill();
+    // A bit of the name: as JSON it reads as well as before.
+    disk.flip(std::path::Path::new("/store/identity"), 60, 0);
+    // Another process, and other ids.
+    let world = World { random: Random::seeded(2), ..world(&disk) };
+    let again = Storage::open(options(16 << 20), fickle, world).unwrap();
+    assert_eq!(again.spans, 1);
+    assert!(again.storage.snapshot(&Tenant::new("a").unwrap()).memory().all(|memory| memory.may_duplicate()));
 }

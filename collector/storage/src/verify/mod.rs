@@ -2,7 +2,7 @@
 //!
 //! `folders` finds the blocks, `sizes` says what takes their bytes, `block` reads a block whole and holds it against its
 //! meta, `look` tells damage from what could not be seen, `wal` reads the write-ahead log through `peek`, a disk that is only looked at; `store_wal` reads logs that are in the
-//! store; `covered` tells which of their records are in blocks. `part` is spans that were read. `copy` copies blocks, `aside`
+//! store; `covered` tells which of their records are in blocks, `notes` looks at the small files beside a log. `part` is spans that were read. `copy` copies blocks, `aside`
 //! puts damaged ones away.
 
 mod aside;
@@ -11,6 +11,7 @@ mod copy;
 mod covered;
 mod folders;
 mod look;
+mod notes;
 mod part;
 mod peek;
 mod sizes;
@@ -23,6 +24,7 @@ pub use copy::copy_block;
 pub use covered::{Covered, log_name};
 pub use folders::{Found, folders, replaced};
 pub use look::{Look, look};
+pub use notes::check_notes;
 pub use part::{Part, PartError};
 pub use peek::Peek;
 pub use sizes::{Sizes, SizesError, sizes};

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use entries::Entries;
-pub use notes::{CHECKPOINT, Notes};
+pub use notes::{CHECKPOINT, Notes, is_whole, seal};
 pub use objects::{Objects, Options};
 pub use peek::{Peeked, peek, stand_still};
 pub use queue::Limits;

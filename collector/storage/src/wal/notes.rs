@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use clew_common::log::{Disk, read_whole, replace_whole};
 use crc32c::crc32c;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::place::Place;
@@ -135,6 +136,30 @@ impl Notes {
     }
 }
 
+/// JSON with a checksum as its first field: a flipped bit in it may still read well, and lie.
+///
+/// # Errors
+/// None that are known.
+pub fn seal(content: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let json = serde_json::to_vec(content)?;
+    let fields = json.strip_prefix(b"{").unwrap_or(&json);
+    let mut sealed = format!("{SEAL}{:08x}\",", crc32c(fields)).into_bytes();
+    sealed.extend_from_slice(fields);
+    Ok(sealed)
+}
+
+/// Whether the bytes are those that the checksum was made of. True without one: former versions made none.
+pub fn is_whole(sealed: &[u8]) -> bool {
+    let Some((digits, rest)) = sealed.strip_prefix(SEAL.as_bytes()).and_then(|rest| rest.split_first_chunk::<8>())
+    else {
+        return true;
+    };
+    let said = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    rest.strip_prefix(b"\",").is_some_and(|fields| said == Some(crc32c(fields)))
+}
+
+const SEAL: &str = "{\"crc32c\":\"";
+
 fn slot(number: u64) -> String {
     format!("{CHECKPOINT}.{}", number % 2)
 }
@@ -166,4 +191,31 @@ fn open(file: &Bytes) -> Option<(u64, Bytes)> {
 
 fn of_store(error: StoreError) -> io::Error {
     io::Error::new(error.error.kind(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        version: u32,
+        upto: u64,
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_note_is_noticed_or_changes_nothing_of_what_it_says() {
+        let note = Note { version: 1, upto: 17 };
+        let sealed = seal(&note).unwrap();
+        assert!(is_whole(&sealed) && is_whole(b"{\"version\":1,\"upto\":17}"));
+        assert_eq!(serde_json::from_slice::<Note>(&sealed).unwrap(), note);
+        for bit in 0..sealed.len() * 8 {
+            let mut damaged = sealed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let read = serde_json::from_slice::<Note>(&damaged).ok().filter(|_| is_whole(&damaged));
+            assert!(read.is_none_or(|read| read == note), "bit {bit}: {}", String::from_utf8_lossy(&damaged));
+        }
+    }
 }

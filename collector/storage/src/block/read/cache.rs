@@ -65,6 +65,7 @@ impl Cache {
     pub(super) fn noted<T>(&self, read: Result<T, BlockError>) -> Result<T, BlockError> {
         if let Err(error) = &read
             && !error.is_unavailable()
+            && !error.is_stopped()
         {
             self.counts.add(Event::Damage, error.path.rsplit('/').next().unwrap_or_default(), 1);
         }

@@ -14,7 +14,7 @@ use parquet::{
 use uuid::Uuid;
 
 use super::{
-    Cache, Why,
+    Cache, GoOn, Why,
     file::SpansFile,
     memory::{ids, memory_form},
     pages::Group,
@@ -31,6 +31,7 @@ pub fn trace(
     (block, cache): (Uuid, &Cache),
     trace: &TraceId,
     resources: &HashMap<u64, Resource>,
+    go_on: GoOn<'_>,
 ) -> Result<Option<Bytes>, Why> {
     let mut parts = Vec::new();
     for number in 0..file.metadata.metadata().num_row_groups() {
@@ -42,7 +43,7 @@ pub fn trace(
         let mut rows = group.rows_of(trace.as_bytes(), near)?;
         while !rows.is_empty() {
             let end = rows.end.min(rows.start + MAX_BATCH_ROWS);
-            parts.push(complete(file, &read(file, &mut group, rows.start..end)?)?);
+            parts.push(complete(file, &read(file, &mut group, rows.start..end, go_on)?)?);
             rows.start = end;
         }
     }
@@ -54,8 +55,11 @@ pub fn trace(
     let mut out = Vec::new();
     for part in &parts {
         let part = memory_form(part, |_, position| spans.get(position).copied())?;
-        let rows: Vec<usize> = (0..part.num_rows()).collect();
+        let (rows, before): (Vec<usize>, _) = ((0..part.num_rows()).collect(), out.len());
         write_otlp(&part, &rows, |id| resources.get(&id).cloned(), &mut out)?;
+        if !go_on(out.len() - before) {
+            return Err(Why::Stopped);
+        }
     }
     Ok((!out.is_empty()).then(|| out.into()))
 }
@@ -67,7 +71,7 @@ pub fn rows(
     number: usize,
     rows: Range<usize>,
 ) -> Result<RecordBatch, Why> {
-    complete(file, &read(file, &mut Group::new(file, number, block, cache), rows)?)
+    complete(file, &read(file, &mut Group::new(file, number, block, cache), rows, &|_| true)?)
 }
 
 /// The rows of a group's pages whose bounds have the trace between them.
@@ -91,8 +95,8 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
 }
 
 /// Some rows, with the columns that have values there.
-fn read(file: &SpansFile, group: &mut Group<'_>, rows: Range<usize>) -> Result<RecordBatch, Why> {
-    let window = group.window(rows.clone())?;
+fn read(file: &SpansFile, group: &mut Group<'_>, rows: Range<usize>, go_on: GoOn<'_>) -> Result<RecordBatch, Why> {
+    let window = group.window(rows.clone(), go_on)?;
     let mask = ProjectionMask::leaves(file.metadata.parquet_schema(), window.leaves());
     let fields = Some(file.metadata.schema().fields());
     let levels = parquet_to_arrow_field_levels(file.metadata.parquet_schema(), mask, fields)?;

@@ -77,7 +77,13 @@ pub enum Why {
     /// It does not have the columns that it should have.
     #[error("it is damaged: {0}")]
     Columns(String),
+    /// Whoever reads it wants no more.
+    #[error("it was not read to its end")]
+    Stopped,
 }
+
+/// Is told of bytes that are read, as they are in memory; says whether to read on.
+pub type GoOn<'a> = &'a dyn Fn(usize) -> bool;
 
 impl From<ViewError> for Why {
     fn from(error: ViewError) -> Self {
@@ -96,6 +102,11 @@ impl BlockError {
         self.of_store().is_some_and(StoreError::is_unavailable)
     }
 
+    /// Whether it says nothing of the block: whoever read it wanted no more.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.why, Why::Stopped)
+    }
+
     /// Whether the block is no longer there.
     pub fn is_gone(&self) -> bool {
         // Its meta is the first to be deleted. Without another file it is damaged.
@@ -109,7 +120,7 @@ impl BlockError {
 
     /// Whether the bytes are wrong: they will not get better.
     pub fn is_damage(&self) -> bool {
-        self.of_store().is_none()
+        self.of_store().is_none() && !self.is_stopped()
     }
 
     /// What the store said, also to the parquet crate when it asked for pages.
@@ -154,9 +165,17 @@ impl Block {
     /// # Errors
     /// When the files cannot be read or are damaged.
     pub fn trace(&self, trace: &TraceId) -> Result<Option<Bytes>, BlockError> {
+        self.trace_while(trace, &|_| true)
+    }
+
+    /// The same for as long as `go_on` says yes. Blocking.
+    ///
+    /// # Errors
+    /// When the files cannot be read or are damaged, and when `go_on` says no.
+    pub fn trace_while(&self, trace: &TraceId, go_on: GoOn<'_>) -> Result<Option<Bytes>, BlockError> {
         let file = self.spans()?;
         let resources = self.resources()?;
-        let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources);
+        let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources, go_on);
         self.cache.noted(found.map_err(|error| at(&self.path, SPANS, error)))
     }
 

@@ -18,7 +18,7 @@ use parquet::{
 use uuid::Uuid;
 
 use super::{
-    Cache,
+    Cache, GoOn, Why,
     cut::{DataPage, Dictionary, Piece},
     file::{Pages, SpansFile},
 };
@@ -56,10 +56,10 @@ impl<'a> Group<'a> {
     }
 
     /// Some rows, with the columns that have values there.
-    pub fn window(&mut self, rows: Range<usize>) -> ParquetResult<Window> {
+    pub fn window(&mut self, rows: Range<usize>, go_on: GoOn<'_>) -> Result<Window, Why> {
         let schema = self.metadata.file_metadata().schema_descr();
         if self.pages.are_remote() {
-            self.read_ahead(schema.num_columns(), &rows)?;
+            self.read_ahead(schema.num_columns(), &rows, go_on)?;
         }
         let mut columns = BTreeMap::new();
         let mut root = (usize::MAX, false);
@@ -69,7 +69,7 @@ impl<'a> Group<'a> {
             if !first && !root.1 {
                 continue;
             }
-            let (pages, any) = self.pieces(leaf, &rows)?;
+            let (pages, any) = self.pieces(leaf, &rows, go_on)?;
             if first {
                 root = (schema.get_column_root_idx(leaf), any);
             }
@@ -81,7 +81,7 @@ impl<'a> Group<'a> {
     }
 
     /// Reads the pages of all columns, and the dictionaries that are not in the cache: each read has its price.
-    fn read_ahead(&mut self, leaves: usize, rows: &Range<usize>) -> ParquetResult<()> {
+    fn read_ahead(&mut self, leaves: usize, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<(), Why> {
         let mut ranges = Vec::new();
         for leaf in 0..leaves {
             let dictionary = self.dictionary_place(leaf)?;
@@ -95,6 +95,9 @@ impl<'a> Group<'a> {
         let kept = ranges.iter().filter_map(known).collect::<Vec<_>>();
         ranges.retain(|range| !kept.iter().any(|(start, _)| *start == range.start));
         ranges.sort_unstable_by_key(|range| range.start);
+        if !go_on(ranges.iter().map(|range| (range.end - range.start) as usize).sum()) {
+            return Err(Why::Stopped);
+        }
         let read = self.pages.read_ahead(ranges, kept)?;
         for (start, page) in read {
             self.cache.keep_page(self.block, start, self.pages.checked(start, page)?);
@@ -103,7 +106,7 @@ impl<'a> Group<'a> {
     }
 
     /// A column's part of some rows; also says whether it has values.
-    fn pieces(&self, leaf: usize, rows: &Range<usize>) -> ParquetResult<(Vec<Page>, bool)> {
+    fn pieces(&self, leaf: usize, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<(Vec<Page>, bool), Why> {
         let column = self.column(leaf);
         let (mut pages, mut found) = (Vec::new(), false);
         for (page_rows, location) in self.pages_of(leaf, rows)? {
@@ -113,6 +116,9 @@ impl<'a> Group<'a> {
             let (start, end) = (rows.start.max(page_rows.start), rows.end.min(page_rows.end));
             let Piece { page, any } =
                 page.cut(start - page_rows.start..end - page_rows.start, dictionary.as_deref())?;
+            if !go_on(page.buffer().len()) {
+                return Err(Why::Stopped);
+            }
             pages.push(page);
             found |= any;
         }
