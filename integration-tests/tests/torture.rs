@@ -85,8 +85,24 @@ impl Load {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Checks the only collector: every span is found once, also when all are in blocks, when these have been merged, and
+    /// after another start; and what is counted is what was sent, no span twice.
     fn check_settled(&self, collector: &mut Collector) -> Result<()> {
-        check_settled(&[self], collector)
+        self.check(&[collector])?;
+        collector.settle()?;
+        let spans = self.spans()?;
+        for restarted in [false, true] {
+            if restarted {
+                collector.process.kill()?;
+                collector.restart()?;
+                collector.settle()?;
+                self.check(&[collector])?;
+            }
+            let stored = metric(collector.admin, "clew_collector_block_spans") as u64;
+            ensure!(stored == spans, "{stored} spans are in blocks, {spans} were sent; restarted: {restarted}");
+        }
+        println!("{spans} spans were sent, as many are in blocks");
+        Ok(())
     }
 
     /// Looks every acked span up at these collectors together.
@@ -103,27 +119,6 @@ impl Load {
         ensure!(acked > 100, "only {acked} requests were acked: nothing was tried");
         Ok(())
     }
-}
-
-/// Checks the only collector: every span of these loads is found once, also when all are in blocks, when these have been merged, and
-/// after another start; and what is counted is what was sent, no span twice.
-fn check_settled(loads: &[&Load], collector: &mut Collector) -> Result<()> {
-    let check = |collector: &Collector| loads.iter().try_for_each(|load| load.check(&[collector]));
-    check(collector)?;
-    collector.settle()?;
-    let spans = loads.iter().map(|load| load.spans()).sum::<Result<u64>>()?;
-    for restarted in [false, true] {
-        if restarted {
-            collector.process.kill()?;
-            collector.restart()?;
-            collector.settle()?;
-            check(collector)?;
-        }
-        let stored = metric(collector.admin, "clew_collector_block_spans") as u64;
-        ensure!(stored == spans, "{stored} spans are in blocks, {spans} were sent; restarted: {restarted}");
-    }
-    println!("{spans} spans were sent, as many are in blocks");
-    Ok(())
 }
 
 impl Drop for Load {
@@ -304,8 +299,8 @@ const HEAVY: [&str; 4] = [
     "/api/search?limit=100&q=%7B%7D%7Cavg(duration)%3E1s%7Ccount()%3E100",
 ];
 
-/// Spans come by both ways while queries come. Whoever sends is told to retry now and then at most: the loads end, and what is sent is
-/// stored once.
+/// Spans come by both ways while queries come. Whoever sends is told to retry now and then at most: the loads end, and what was acked is
+/// found once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_heavy_queries_at_once_are_answered_or_refused_and_cost_no_span() -> Result<()> {
     const QUERIES: usize = 1000;
@@ -314,7 +309,7 @@ async fn a_thousand_heavy_queries_at_once_are_answered_or_refused_and_cost_no_sp
     /// What these allow, and as much again as one of them for what eight queries work with.
     const MOST_BYTES: u64 = (128 + 128 + 64 + 32 + 128) << 20;
     let dir = tempfile::tempdir()?;
-    let mut collector = Collector::start(&dir.path().join("collector"), &MEMORY)?;
+    let collector = Collector::start(&dir.path().join("collector"), &MEMORY)?;
     let agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[])?;
     let seed = setting("CLEW_TORTURE_SEED", 1);
     let mut by_agent = Load::start_with(dir.path(), &agent.grpc_url(), 20, seed)?;
@@ -343,6 +338,7 @@ async fn a_thousand_heavy_queries_at_once_are_answered_or_refused_and_cost_no_sp
         println!("{answered} of {QUERIES} queries were answered, the collector had {} MiB at most", most_bytes >> 20);
         ensure!(answered > 0, "no query was answered");
         ensure!(most_bytes < MOST_BYTES, "the collector took {} MiB", most_bytes >> 20);
-        check_settled(&[&by_agent, &direct], &mut collector)
+        by_agent.check(&[&collector])?;
+        direct.check(&[&collector])
     })
 }
