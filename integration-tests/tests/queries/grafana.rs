@@ -11,7 +11,7 @@ use clew_integration_tests::{
 };
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -84,6 +84,24 @@ fn is_any_value(kind: &str, value: &Value) -> bool {
             value["values"].as_array().is_some_and(|values| values.iter().all(|value| is_of(value, "value")))
         }
         _ => false,
+    }
+}
+
+#[test]
+fn what_is_not_of_a_shape_is_told_with_its_place() {
+    let requests: Value = serde_json::from_str(include_str!("grafana.json")).unwrap();
+    let shapes = &requests["shapes"];
+    let good = json!({"tagValues": [{"type": "int", "value": "200"}], "metrics": {"totalJobs": 1}});
+    check(&good, &json!("tag values"), shapes, "it").unwrap();
+    for (wrong, why) in [
+        (json!({"tagValues": []}), "it.tagValues is empty"),
+        (json!({"metrics": {}}), "it has no tagValues"),
+        (json!({"tagValues": [{"type": "long", "value": "200"}]}), "it.tagValues[0].type"),
+        (json!({"tagValues": [{"type": "int", "value": 200}]}), "it.tagValues[0].value"),
+        (json!({"tagValues": [{"type": "int", "value": "200"}], "more": 1}), "it has more"),
+    ] {
+        let error = check(&wrong, &json!("tag values"), shapes, "it").unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
     }
 }
 
@@ -192,7 +210,7 @@ async fn every_call_of_grafana_over_grpc_is_answered_in_the_shape_that_it_reads(
     for call in calls.as_array_mut().into_iter().flatten() {
         call["method"] = format!("tempopb.StreamingQuerier/{}", call["method"].as_str().unwrap_or_default()).into();
         // Headers of the data source's settings.
-        call["metadata"] = serde_json::json!({"x-scope-orgid": "default", "x-grafana-org-id": "1"});
+        call["metadata"] = json!({"x-scope-orgid": "default", "x-grafana-org-id": "1"});
     }
     for target in [shop.collector.tempo, shop.collector.web] {
         for (asked, answer) in asked.iter().zip(python::call(shop.collector.grpc, target, &calls)?) {
