@@ -42,7 +42,9 @@ use clew_proto::{
 };
 use clew_query::exec::Cache;
 use clew_storage::{
-    MaintainError, Opened, Storage, retention,
+    MaintainError, Opened, Storage,
+    block::Layout,
+    retention,
     store::{self, Store},
     wal::{self, Wal},
 };
@@ -205,6 +207,7 @@ impl Collector {
                 flush_bytes: options.flush_bytes.0.min(options.max_memory_bytes.0 / 4) as usize,
                 flush_age: Duration::from_secs(options.flush_age_s),
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
+                layout: Layout::default(),
                 cache_bytes: options.cache_bytes.0 as usize,
                 sweep_delay: Duration::from_secs(options.sweep_delay_s),
                 merge_nice: options.merge_nice,

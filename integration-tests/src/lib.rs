@@ -154,13 +154,6 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-
-    /// Its resident memory in bytes.
-    pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
-    }
 }
 
 impl Drop for Process {
@@ -169,6 +162,13 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory of a process that was ever resident, in bytes.
+pub fn peak_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(u64::MAX / 1024) * 1024
 }
 
 /// GET over HTTP/1.1; the status and the body, or None when nobody answers.

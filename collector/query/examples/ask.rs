@@ -21,7 +21,7 @@ use clew_query::{
         steps::Steps,
     },
 };
-use clew_storage::{Opened, Snapshot, Storage, retention, store};
+use clew_storage::{Opened, Snapshot, Storage, block::Layout, retention, store};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -112,6 +112,7 @@ fn open(folder: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> {
         flush_bytes: 256 << 20,
         flush_age: Duration::from_secs(300),
         max_memory_bytes: 1 << 30,
+        layout: Layout::default(),
         cache_bytes: 64 << 20,
         sweep_delay: Duration::from_secs(600),
         merge_nice: 0,

@@ -8,4 +8,5 @@ mod stored {
     mod query;
     mod repeats;
     mod store;
+    mod tags;
 }

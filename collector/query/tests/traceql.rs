@@ -6,6 +6,8 @@ mod traceql {
     mod language;
     mod laws;
     mod meaning;
+    #[path = "../stored/opened.rs"]
+    mod opened;
     mod traces;
     mod words;
 }

@@ -25,12 +25,14 @@ use datafusion::{
         recursive_query::RecursiveQueryExec,
         stream::RecordBatchStreamAdapter,
         unnest::UnnestExec,
-        windows::WindowAggExec,
     },
 };
 use futures_util::{StreamExt, stream};
 
-use crate::functions::bytes_of;
+use crate::{
+    functions::bytes_of,
+    windows::{Held, Window},
+};
 
 /// What the lists of a batch may become.
 const MAX_UNNESTED_BYTES: usize = 32 << 20;
@@ -43,13 +45,14 @@ pub struct Watching;
 impl PhysicalOptimizerRule for Watching {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
-            let why = match (plan.is::<UnnestExec>(), plan.is::<WindowAggExec>()) {
-                (true, _) => Why::Unnested,
-                (_, true) => Why::Held,
-                _ if makes_many(&plan) => return Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan)))),
-                _ => return Ok(Transformed::no(plan)),
+            let why = match Window::of(&plan)? {
+                Some(window) => Why::Held(Arc::new(window)),
+                None if plan.is::<UnnestExec>() => Why::Unnested,
+                None if makes_many(&plan) => return Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan)))),
+                None => return Ok(Transformed::no(plan)),
             };
-            let watched = |input: &Arc<dyn ExecutionPlan>| Arc::new(Watched { input: input.clone(), why }) as _;
+            let watched =
+                |input: &Arc<dyn ExecutionPlan>| Arc::new(Watched { input: input.clone(), why: why.clone() }) as _;
             let inputs = plan.children().into_iter().map(watched).collect();
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
             let plan = plan.replace_children(inputs, options)?;
@@ -78,10 +81,10 @@ fn makes_many(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// Why rows are watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Why {
-    /// They are all held until the last one has come.
-    Held,
+    /// A window holds them.
+    Held(Arc<Window>),
     /// Each becomes as many as its lists have values.
     Unnested,
 }
@@ -95,7 +98,10 @@ struct Watched {
 
 impl DisplayAs for Watched {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Watched: {:?}", self.why)
+        f.write_str(match self.why {
+            Why::Held(_) => "Watched: held",
+            Why::Unnested => "Watched: unnested",
+        })
     }
 }
 
@@ -125,7 +131,7 @@ impl ExecutionPlan for Watched {
 
     fn with_new_children(self: Arc<Self>, mut inputs: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match inputs.pop() {
-            Some(input) if inputs.is_empty() => Ok(Arc::new(Self { input, why: self.why })),
+            Some(input) if inputs.is_empty() => Ok(Arc::new(Self { input, why: self.why.clone() })),
             _ => internal_err!("one input is watched"),
         }
     }
@@ -133,12 +139,13 @@ impl ExecutionPlan for Watched {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context.clone())?;
         let schema = rows.schema();
-        Ok(match self.why {
-            Why::Held => {
-                let held = MemoryConsumer::new("rows of a window").register(context.memory_pool());
+        Ok(match &self.why {
+            Why::Held(window) => {
+                let reservation = MemoryConsumer::new("rows of a window").register(context.memory_pool());
+                let mut held = Held::new(window.clone(), reservation);
                 let rows = rows.map(move |batch| {
                     let batch = batch?;
-                    held.try_grow(batch.columns().iter().map(bytes_of).sum())?;
+                    held.hold(&batch)?;
                     Ok(batch)
                 });
                 Box::pin(RecordBatchStreamAdapter::new(schema, rows))

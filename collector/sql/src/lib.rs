@@ -4,7 +4,7 @@
 //! at a time, only the columns that a query names: `columns` says what there is, `values` makes arrays of a field's sources, `maps`
 //! of lists of attributes, `entries` rows of events and links. `pushdown` turns conditions into what `clew_query` can look for
 //! without reading rows. `resources` is a table in memory. `functions`
-//! says which functions there are and how long their results may be, `held` counts rows that the engine does not. `plain`
+//! says which functions there are and how long their results may be, `held` and `windows` count rows that the engine does not. `plain`
 //! makes answers of it that all readers of Arrow know, `format` writes them.
 
 mod columns;
@@ -21,6 +21,7 @@ mod scan;
 mod session;
 mod table;
 mod values;
+mod windows;
 
 pub use datafusion::common::ParamValues;
 pub use error::SqlError;

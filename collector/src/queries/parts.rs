@@ -24,6 +24,37 @@ pub fn cut<T>(pieces: impl IntoIterator<Item = T>, bytes_of: impl Fn(&T) -> usiz
     parts
 }
 
+/// What an answer that is one message may take, with room for its other fields: clients take 4 MiB unless they say so.
+pub const MESSAGE_BYTES: usize = 3 << 20;
+
+/// Room in an answer that is one message.
+pub struct Room(usize);
+
+impl Room {
+    /// Of an empty one, divided by what shares it.
+    pub fn shared_by(parts: usize) -> Self {
+        Self(MESSAGE_BYTES / parts.max(1))
+    }
+
+    /// Those pieces that there is room for, in order, and how many others there are.
+    pub fn keep<T>(&mut self, pieces: impl IntoIterator<Item = T>, bytes_of: impl Fn(&T) -> usize) -> (Vec<T>, usize) {
+        let (mut kept, mut left_out) = (Vec::new(), 0);
+        for piece in pieces {
+            match self.0.checked_sub(bytes_of(&piece) + FRAME_BYTES) {
+                Some(left) => {
+                    self.0 = left;
+                    kept.push(piece);
+                }
+                None => left_out += 1,
+            }
+        }
+        (kept, left_out)
+    }
+}
+
+/// What a piece takes besides its own bytes: a key and a length.
+const FRAME_BYTES: usize = 6;
+
 /// The ResourceSpans of OTLP TracesData, as the bytes they are.
 pub fn resource_spans(otlp: &Bytes) -> Vec<Bytes> {
     let mut reader = Reader::new(otlp);
@@ -129,6 +160,16 @@ mod tests {
             }
         }
         assert_eq!(together, large);
+    }
+
+    #[test]
+    fn what_is_too_long_for_one_message_is_left_out_and_counted() {
+        let texts = ["a", &"b".repeat(MESSAGE_BYTES), "c", &"d".repeat(MESSAGE_BYTES / 2)];
+        let mut room = Room::shared_by(1);
+        assert_eq!(room.keep(texts, |text| text.len()), (vec!["a", "c", texts[3]], 1));
+        assert_eq!(room.keep([texts[3], "e"], |text| text.len()), (vec!["e"], 1));
+        let (kept, left_out) = Room::shared_by(4).keep((0..1 << 20).map(|_| "name"), |name| name.len());
+        assert_eq!((kept.len(), left_out), (MESSAGE_BYTES / 40, (1 << 20) - MESSAGE_BYTES / 40));
     }
 
     #[test]

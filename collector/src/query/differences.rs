@@ -9,11 +9,14 @@ use clew_query::{
     exec::{ExplainOptions, Sample},
     traceql::{ast::Field, value::Value},
 };
+use prost::Message;
 use tonic::Status;
 
 use crate::queries::{
     Queries,
     bounds::{range_ns, within},
+    partial::{left_out, reasons},
+    parts::Room,
     value::key_value,
 };
 
@@ -37,7 +40,10 @@ pub async fn dependencies(
         calls: one.calls,
         errors: one.errors,
     });
-    Ok(DependenciesResponse { dependencies: dependencies.collect(), partial_reasons: found.missing })
+    let (dependencies, cut) = Room::shared_by(1).keep(dependencies, Dependency::encoded_len);
+    let mut partial_reasons = reasons(found.missing);
+    partial_reasons.extend(left_out(dependencies.len(), cut, "pairs of services"));
+    Ok(DependenciesResponse { dependencies, partial_reasons })
 }
 
 /// In what spans differ from others.
@@ -53,10 +59,8 @@ pub async fn explain(queries: &Queries, tenant: &Tenant, request: ExplainRequest
         |Over { counted: Counted { value: (field, value), selection, baseline }, score }: Over<(Field, Value)>| {
             OverRepresented { value: Some(key_value(&field.to_string(), &value)), selection, baseline, score }
         };
-    Ok(ExplainResponse {
-        selection: found.totals.selection,
-        baseline: found.totals.baseline,
-        values: found.over.into_iter().map(value).collect(),
-        partial_reasons: found.missing,
-    })
+    let (values, cut) = Room::shared_by(1).keep(found.over.into_iter().map(value), OverRepresented::encoded_len);
+    let mut partial_reasons = reasons(found.missing);
+    partial_reasons.extend(left_out(values.len(), cut, "values"));
+    Ok(ExplainResponse { selection: found.totals.selection, baseline: found.totals.baseline, values, partial_reasons })
 }

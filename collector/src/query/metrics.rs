@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::queries::{
     MAX_EXEMPLARS, Queries,
     bounds::{self, DEFAULT_SERIES, MAX_SERIES, within},
+    partial::reasons,
     parts,
     value::key_value,
 };
@@ -35,9 +36,14 @@ pub async fn metrics(
     let parts = parts::cut(series.iter().map(|series| time_series(series, steps)), TimeSeries::encoded_len);
     let mut messages: Vec<_> =
         parts.into_iter().map(|series| MetricsResponse { series, ..MetricsResponse::default() }).collect();
+    // They have the labels of their series, which may be long.
+    let mut exemplars = parts::cut(exemplars.into_iter().map(exemplar), Exemplar::encoded_len).into_iter();
     if let Some(last) = messages.last_mut() {
-        last.exemplars = exemplars.into_iter().map(exemplar).collect();
-        last.partial_reasons = missing;
+        last.exemplars = exemplars.next().unwrap_or_default();
+    }
+    messages.extend(exemplars.map(|exemplars| MetricsResponse { exemplars, ..MetricsResponse::default() }));
+    if let Some(last) = messages.last_mut() {
+        last.partial_reasons = reasons(missing);
         last.inspected_spans = inspected_spans;
     }
     Ok(messages)

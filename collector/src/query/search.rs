@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::queries::{
     Queries,
     bounds::{DEFAULT_SPANS, DEFAULT_TRACES, MAX_SPANS, MAX_TRACES, range_ns, within},
+    partial::reasons,
     parts,
     value::key_value,
 };
@@ -25,7 +26,7 @@ pub async fn search(queries: &Queries, tenant: &Tenant, request: SearchRequest) 
     let mut messages: Vec<_> =
         parts.into_iter().map(|traces| SearchResponse { traces, ..SearchResponse::default() }).collect();
     if let Some(last) = messages.last_mut() {
-        last.partial_reasons = missing;
+        last.partial_reasons = reasons(missing);
         last.inspected_spans = inspected_spans;
     }
     Ok(messages)

@@ -13,7 +13,8 @@ use crate::queries::{
     Queries, QueryError,
     bounds::{DEFAULT_TAGS, MAX_TAGS, range_ns, within},
     field::field,
-    parts,
+    partial::{left_out, reasons},
+    parts::{self, MESSAGE_BYTES, Room},
     value::any,
 };
 
@@ -38,11 +39,15 @@ pub async fn names(queries: &Queries, tenant: &Tenant, request: TagNamesRequest)
         Err(_) => return Err(QueryError::invalid(format!("{} is no scope", request.scope)).into()),
     };
     let tags = queries.tag_names(tenant, scope, request.query, options).await?.answer;
-    let scopes = tags.scopes.into_iter().filter_map(|(of, names)| {
-        let (scope, _) = SCOPES.iter().find(|(_, theirs)| *theirs == of)?;
-        Some(ScopeTags { scope: (*scope).into(), names })
-    });
-    Ok(TagNamesResponse { scopes: scopes.collect(), partial_reasons: tags.missing })
+    let mut partial_reasons = reasons(tags.missing);
+    let (mut scopes, shares) = (Vec::new(), tags.scopes.len());
+    for (of, names) in tags.scopes {
+        let Some((scope, _)) = SCOPES.iter().find(|(_, theirs)| *theirs == of) else { continue };
+        let (names, cut) = Room::shared_by(shares).keep(names, String::len);
+        partial_reasons.extend(left_out(names.len(), cut, &format!("names of {of:?} attributes").to_lowercase()));
+        scopes.push(ScopeTags { scope: (*scope).into(), names });
+    }
+    Ok(TagNamesResponse { scopes, partial_reasons })
 }
 
 /// The messages with values.
@@ -56,11 +61,15 @@ pub async fn values(
         limit: within("limit", request.limit, DEFAULT_TAGS, MAX_TAGS)?,
     };
     let found = queries.tag_values(tenant, field(&request.field)?, request.query, options).await?.answer;
-    let parts = parts::cut(found.values.iter().map(any), AnyValue::encoded_len);
+    let fits = |value: &AnyValue| value.encoded_len() <= MESSAGE_BYTES;
+    let (values, long): (Vec<_>, Vec<_>) = found.values.iter().map(any).partition(fits);
+    let mut partial_reasons = reasons(found.missing);
+    partial_reasons.extend(left_out(values.len(), long.len(), "values"));
+    let parts = parts::cut(values, AnyValue::encoded_len);
     let mut messages: Vec<_> =
         parts.into_iter().map(|values| TagValuesResponse { values, partial_reasons: Vec::new() }).collect();
     if let Some(last) = messages.last_mut() {
-        last.partial_reasons = found.missing;
+        last.partial_reasons = partial_reasons;
     }
     Ok(messages)
 }

@@ -8,7 +8,7 @@ use clew_proto::v1::TailResponse;
 use futures_util::{Stream, stream};
 use tonic::Status;
 
-use crate::queries::{Followed, Follower, parts};
+use crate::queries::{Followed, Follower, partial::reasons, parts};
 
 /// What is sent, until the collector stops.
 pub fn messages(follower: Follower, drain: Drain) -> impl Stream<Item = Result<TailResponse, Status>> {
@@ -41,7 +41,7 @@ fn cut(Followed { otlp, cursor, missing }: Followed) -> Vec<TailResponse> {
     let mut messages: Vec<_> = parts.into_iter().map(message).collect();
     if let Some(last) = messages.last_mut() {
         last.cursor = cursor.map(|cursor| cursor.to_string()).unwrap_or_default();
-        last.partial_reasons = missing;
+        last.partial_reasons = reasons(missing);
     }
     messages
 }

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::{
     lookup::{Lookup, Trace},
-    queries::parts,
+    queries::{partial::reasons, parts},
 };
 
 /// The messages of an answer.
@@ -33,7 +33,7 @@ fn messages(found: Trace) -> Vec<GetTraceResponse> {
     let mut messages: Vec<_> = parts.into_iter().map(message).collect();
     if let Some(last) = messages.last_mut() {
         last.partial = !found.partial_reasons.is_empty();
-        last.partial_reasons = found.partial_reasons;
+        last.partial_reasons = reasons(found.partial_reasons);
     }
     messages
 }

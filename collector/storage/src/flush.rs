@@ -32,6 +32,8 @@ pub struct Flusher {
     pub world: World,
     /// Whose blocks they are.
     pub owner: Owner,
+    /// How files are cut.
+    pub layout: Layout,
     /// For failures.
     pub counts: Arc<Counts>,
     /// When blocks are made.
@@ -97,7 +99,7 @@ impl Flusher {
         let block = match again.then(|| catalogue::attempted(&self.store, &self.cache, &path)).transpose()?.flatten() {
             Some(block) => block,
             None => {
-                BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), Layout::default())?;
+                BlockWriter::write_all(&self.store, &spec, &inputs, &table.resources(), self.layout)?;
                 Block::open(self.store.clone(), &path, self.cache.clone())?
             }
         };

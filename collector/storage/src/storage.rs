@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     batches::{Batches, Claim},
-    block::Cache,
+    block::{Cache, Layout},
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
     compact::{CompactError, Compactor, Room, Sizes},
@@ -63,6 +63,8 @@ pub struct Options {
     pub flush_age: Duration,
     /// Memory for spans that are in no block yet. Past it appends are refused.
     pub max_memory_bytes: usize,
+    /// How the files of blocks are cut.
+    pub layout: Layout,
     /// Memory for what was read of blocks.
     pub cache_bytes: usize,
     /// Files of blocks are deleted so long after they are no longer listed: longer than any query takes.
@@ -211,7 +213,7 @@ impl Storage {
             sweeper,
             world: world.clone(),
             owner: owner.clone(),
-            sizes: Sizes::default(),
+            sizes: Sizes { layout: options.layout, ..Sizes::default() },
             unsettled: Arc::default(),
             left_out: Arc::default(),
             counts: counts.clone(),
@@ -230,6 +232,7 @@ impl Storage {
             wal: wal.clone(),
             world: world.clone(),
             owner,
+            layout: options.layout,
             counts: counts.clone(),
             clock: clock.clone(),
         };

@@ -4,6 +4,7 @@
 mod about;
 mod clew;
 mod flight;
+mod grafana;
 mod grpc;
 mod metrics;
 mod query;

@@ -7,12 +7,13 @@ use clew_integration_tests::shop::{Shop, now, order};
 use clew_proto::{
     opentelemetry::proto::common::v1::any_value::Value,
     v1::{
-        MetricsRequest, MetricsResponse, SearchRequest, TagNamesRequest, TagScope, TagValuesRequest, TailRequest,
-        TailResponse, query_client::QueryClient,
+        DependenciesRequest, MetricsRequest, MetricsResponse, SearchRequest, TagNamesRequest, TagScope,
+        TagValuesRequest, TailRequest, TailResponse, query_client::QueryClient,
     },
 };
 use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
+use serde_json::json;
 use tonic::{Code, Request, Streaming, transport::Channel};
 
 async fn client(shop: &Shop) -> Result<QueryClient<Channel>> {
@@ -60,6 +61,62 @@ async fn tags_have_names_and_values_in_every_scope() -> Result<()> {
     assert_eq!(values, [Value::StringValue("payments".to_owned())]);
     let wrong = TagValuesRequest { field: "service name".to_owned(), ..TagValuesRequest::default() };
     assert_eq!(client.tag_values(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    Ok(())
+}
+
+/// Each message has to be one that clients take without more ado, and says what it leaves out.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_in_one_part_stay_under_4_mib_and_say_what_they_leave_out() -> Result<()> {
+    const MIB: usize = 1 << 20;
+    let shop = Shop::open(&[])?;
+    for number in 0..4u8 {
+        let mut order = order(number.into(), now());
+        let long = |end: char| format!("{number}{}{end}", "x".repeat(MIB));
+        let resources = order["resourceSpans"].as_array_mut().context("resources")?;
+        for (at, resource) in resources.iter_mut().enumerate() {
+            let name = long(if at == 0 { 'a' } else { 'b' });
+            resource["resource"]["attributes"][0] = json!({"key": "service.name", "value": {"stringValue": name}});
+            let span = &mut resource["scopeSpans"][0]["spans"][0];
+            let attributes = span["attributes"].as_array_mut().context("attributes")?;
+            attributes.push(json!({"key": long('k'), "value": {"intValue": 1}}));
+            if number == 0 {
+                attributes.push(json!({"key": "long", "value": {"stringValue": "v".repeat(5 * MIB)}}));
+            }
+        }
+        shop.send(None, &order).await?;
+    }
+    let mut client = client(&shop).await?;
+    let left_out = |reasons: &[String], what: &str| {
+        let told = reasons.iter().any(|why| why.contains("left out") && why.contains(what));
+        anyhow::ensure!(told, "{reasons:?}");
+        Ok(())
+    };
+    let names = client.tag_names(TagNamesRequest::default()).await?.into_inner();
+    left_out(&names.partial_reasons, "names of span attributes")?;
+    let span = names.scopes.iter().find(|scope| scope.scope() == TagScope::Span).context("no span")?;
+    assert!(span.names.contains(&"order".to_owned()), "names that are short are there");
+
+    let calls = client.dependencies(DependenciesRequest::default()).await?.into_inner();
+    left_out(&calls.partial_reasons, "pairs of services")?;
+    assert!(!calls.dependencies.is_empty());
+
+    let request = TagValuesRequest { field: "span.long".to_owned(), ..TagValuesRequest::default() };
+    let mut parts = client.tag_values(request).await?.into_inner();
+    let mut reasons = Vec::new();
+    while let Some(part) = parts.message().await? {
+        assert!(part.values.is_empty());
+        reasons = part.partial_reasons;
+    }
+    left_out(&reasons, "1 of 1 values")?;
+
+    let by_service = "{ } | rate() by (resource.service.name)".to_owned();
+    let request = MetricsRequest { query: by_service, exemplars: 1000, ..MetricsRequest::default() };
+    let mut parts = client.metrics(request).await?.into_inner();
+    let mut exemplars = 0;
+    while let Some(part) = parts.message().await? {
+        exemplars += part.exemplars.len();
+    }
+    assert_eq!(exemplars, 8);
     Ok(())
 }
 

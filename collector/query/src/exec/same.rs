@@ -2,16 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use arrow_array::{
-    Array,
-    cast::AsArray,
-    types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type},
-};
-use arrow_schema::{DataType, TimeUnit};
-use clew_storage::{
-    block::BlockError,
-    schema::{self, core},
-};
+use clew_storage::{merge::describe, schema::core};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
@@ -54,115 +45,14 @@ pub fn drop_repeats(scope: &Scope, spans: &mut Vec<Span>) {
 
 /// A hash of all that a span says but for its parent; None when it cannot be read.
 fn content(scope: &Scope, span: &Span) -> Option<u128> {
-    match describe(scope, span.part, span.row as usize) {
-        Ok(text) => Some(xxh3_128(&text)),
+    let part = &scope.parts[span.part as usize].part;
+    let mut said = Vec::new();
+    let column = |at: usize| if at == core::PARENT_SPAN_ID { Ok(None) } else { part.column(&scope.cache, at) };
+    match describe(&part.schema, span.row as usize, column, &mut said) {
+        Ok(()) => Some(xxh3_128(&said)),
         Err(error) => {
             scope.failed(&error);
             None
         }
     }
-}
-
-/// All of it as bytes: other bytes say something else. The same as storage compares when it writes blocks.
-fn describe(scope: &Scope, part: u32, row: usize) -> Result<Vec<u8>, BlockError> {
-    let part = &scope.parts[part as usize].part;
-    let mut text = Vec::new();
-    for at in (0..core::COUNT).filter(|at| ![core::PARENT_SPAN_ID, core::PARENT_ROW, core::ATTRIBUTES].contains(at)) {
-        match part.column(&scope.cache, at)? {
-            Some(array) => value(&array, row, &mut text),
-            None => text.push(0),
-        }
-    }
-    // An attribute is the same wherever it is.
-    let mut attributes = Vec::new();
-    for (key, kind, at) in schema::attributes(&part.schema) {
-        if let Some(array) = part.column(&scope.cache, at)?
-            && array.is_valid(row)
-        {
-            let mut attribute = head(key.as_bytes(), kind as u8);
-            value(&array, row, &mut attribute);
-            attributes.push(attribute);
-        }
-    }
-    let listed = part.column(&scope.cache, core::ATTRIBUTES)?;
-    if let Some(lists) = listed.as_ref().and_then(|lists| lists.as_list_opt::<i32>())
-        && lists.is_valid(row)
-    {
-        let list = lists.value(row);
-        let list = list.as_struct();
-        for entry in 0..list.len() {
-            // The fields after the key are in the order of `schema::Type`, then `other`.
-            let field = (1..list.num_columns()).find(|field| list.column(*field).is_valid(entry));
-            let tag = field.map_or(u8::MAX, |field| (field - 1) as u8);
-            let mut attribute = head(list.column(0).as_string::<i32>().value(entry).as_bytes(), tag);
-            if let Some(field) = field {
-                value(list.column(field), entry, &mut attribute);
-            }
-            attributes.push(attribute);
-        }
-    }
-    attributes.sort_unstable();
-    attributes.iter().for_each(|attribute| bytes(attribute, &mut text));
-    Ok(text)
-}
-
-fn head(key: &[u8], tag: u8) -> Vec<u8> {
-    let mut head = Vec::new();
-    bytes(key, &mut head);
-    head.push(tag);
-    head
-}
-
-fn bytes(value: &[u8], to: &mut Vec<u8>) {
-    to.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    to.extend_from_slice(value);
-}
-
-/// Appends a value so that no other value begins with the same bytes.
-fn value(array: &dyn Array, row: usize, to: &mut Vec<u8>) {
-    if array.is_null(row) {
-        to.push(0);
-        return;
-    }
-    to.push(1);
-    match array.data_type() {
-        DataType::FixedSizeBinary(_) => bytes(array.as_fixed_size_binary().value(row), to),
-        DataType::Binary => bytes(array.as_binary::<i32>().value(row), to),
-        DataType::Utf8 => bytes(array.as_string::<i32>().value(row).as_bytes(), to),
-        DataType::Utf8View => bytes(array.as_string_view().value(row).as_bytes(), to),
-        DataType::Boolean => to.push(array.as_boolean().value(row).into()),
-        DataType::Int32 => number::<Int32Type, _>(array, row, |n| n.to_le_bytes(), to),
-        DataType::Int64 => number::<Int64Type, _>(array, row, |n| n.to_le_bytes(), to),
-        DataType::UInt32 => number::<UInt32Type, _>(array, row, |n| n.to_le_bytes(), to),
-        DataType::UInt64 => number::<UInt64Type, _>(array, row, |n| n.to_le_bytes(), to),
-        DataType::Float64 => number::<Float64Type, _>(array, row, |n| n.to_le_bytes(), to),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            number::<TimestampNanosecondType, _>(array, row, |n| n.to_le_bytes(), to);
-        }
-        DataType::Dictionary(..) => {
-            // A string is the same in a dictionary and without one.
-            to.pop();
-            let dictionary = array.as_any_dictionary();
-            if let Some(keys) = dictionary.keys().as_primitive_opt::<UInt32Type>() {
-                value(dictionary.values(), keys.value(row) as usize, to);
-            }
-        }
-        DataType::List(_) => {
-            let list = array.as_list::<i32>().value(row);
-            to.extend_from_slice(&(list.len() as u64).to_le_bytes());
-            (0..list.len()).for_each(|row| value(&list, row, to));
-        }
-        DataType::Struct(_) => array.as_struct().columns().iter().for_each(|column| value(column, row, to)),
-        // The schema has no other.
-        _ => {}
-    }
-}
-
-fn number<P: ArrowPrimitiveType, const N: usize>(
-    array: &dyn Array,
-    row: usize,
-    bytes: impl Fn(P::Native) -> [u8; N],
-    to: &mut Vec<u8>,
-) {
-    to.extend_from_slice(&bytes(array.as_primitive::<P>().value(row)));
 }

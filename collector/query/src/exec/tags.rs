@@ -96,10 +96,18 @@ pub fn tag_names(
         Ok::<_, Stopped>(of.iter().map(|of| names_kept(part, &scope.cache, *of, mask)).collect::<Vec<_>>())
     });
     let mut all: Vec<BTreeSet<String>> = of.iter().map(|_| BTreeSet::new()).collect();
+    let mut room = Room::new();
     for found in found {
         for (all, found) in all.iter_mut().zip(found?) {
             match found {
-                Ok(found) => all.extend(found.iter().cloned()),
+                Ok(found) => {
+                    for name in found.iter() {
+                        if !all.contains(name) {
+                            room.take(size_of::<String>() + name.len())?;
+                            all.insert(name.clone());
+                        }
+                    }
+                }
                 Err(error) => scope.failed(&error),
             }
         }

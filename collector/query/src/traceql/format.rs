@@ -8,22 +8,11 @@ use super::{
         MetricsFunction, MetricsKind, Pipeline, Query, ScalarExpr, ScalarFilter, ScalarKind, Series, SeriesStage,
         SpansetExpr, SpansetKind, SpansetOp, Stage,
     },
+    power,
     token::relation_text,
 };
 
 mod values;
-
-/// How strongly a node holds together; a child that is weaker than its place asks for stands in parentheses.
-mod power {
-    pub(super) const ANY: u8 = 0;
-    pub(super) const LOGIC: u8 = 1;
-    pub(super) const COMPARE: u8 = 2;
-    pub(super) const ADD: u8 = 3;
-    pub(super) const MULTIPLY: u8 = 4;
-    pub(super) const PREFIX: u8 = 5;
-    pub(super) const POW: u8 = 6;
-    pub(super) const ATOM: u8 = 7;
-}
 
 impl Display for Query {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {

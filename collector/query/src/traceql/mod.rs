@@ -14,6 +14,7 @@ mod format;
 mod hints;
 mod names;
 mod parser;
+mod power;
 
 pub mod series;
 pub mod steps;

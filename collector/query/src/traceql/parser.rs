@@ -10,6 +10,7 @@ use super::{
     at::At,
     error::Fault,
     lexer::lex,
+    power,
     token::Token,
 };
 
@@ -50,20 +51,6 @@ struct Parser {
     depth: usize,
     /// Regular expressions so far.
     patterns: usize,
-}
-
-/// How strongly operators hold on to what is beside them.
-mod power {
-    /// `&&` and `||` are equals, as in Tempo.
-    pub(super) const LOGIC: u8 = 1;
-    /// Comparisons, and relations of spansets.
-    pub(super) const COMPARE: u8 = 2;
-    pub(super) const ADD: u8 = 3;
-    pub(super) const MULTIPLY: u8 = 4;
-    /// `-a`, `!a`
-    pub(super) const PREFIX: u8 = 5;
-    /// `a ^ b ^ c` is `a ^ (b ^ c)`; all others hold on to the left.
-    pub(super) const POW: u8 = 6;
 }
 
 impl Parser {

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use super::store::{self, Batch};
+use super::store::{self, Batch, Kept};
 
 /// A span, and where it is stored.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ struct Given {
 }
 
 fn given() -> impl Strategy<Value = Given> {
-    let ids = (1..5u8, 1..10u8, 0..10u8, 0..4u8);
+    let ids = (1..5u8, 1..20u8, 0..20u8, 0..4u8);
     (ids, any::<bool>(), 1..100u64, 0..4usize, prop::option::weighted(0.2, 0..4usize)).prop_map(
         |((trace, id, parent, service), failed, start, place, again)| Given {
             trace,
@@ -61,12 +61,12 @@ fn made(span: &Given) -> ResourceSpans {
     store::span(made, if span.service == 0 { vec![] } else { vec![service] })
 }
 
-/// What is counted over a store that has the spans in so many blocks and in memory.
-fn counted(spans: &[Given], blocks: usize, range: Range) -> Vec<Dependency> {
+/// What is counted over a store that has the spans in blocks and in memory.
+fn counted(spans: &[Given], kept: Kept, range: Range) -> Vec<Dependency> {
     let batch = |span: &Given, place| Batch { place, spans: vec![made(span)], may_duplicate: span.again.is_some() };
     let places = |span: &Given| [Some(span.place), span.again].into_iter().flatten();
     let batches: Vec<Batch> = spans.iter().flat_map(|span| places(span).map(move |place| batch(span, place))).collect();
-    store::ask(&batches, blocks, |snapshot| {
+    store::ask(&batches, kept, |snapshot| {
         let (budget, _client) = Budget::new(Duration::from_secs(60));
         let found = dependencies(snapshot, &Cache::new(1 << 20), range, &budget).unwrap();
         assert_eq!(found.missing, [""; 0]);
@@ -93,13 +93,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn calls_are_counted_once_wherever_spans_lie(spans in vec(given(), 0..40), start in 0..60i64, all in any::<bool>()) {
+    fn calls_are_counted_once_wherever_spans_lie(spans in vec(given(), 0..100), start in 0..60i64, all in any::<bool>()) {
         // An id names one span.
         let spans: BTreeMap<(u8, u8), Given> = spans.into_iter().map(|span| ((span.trace, span.id), span)).collect();
         let spans: Vec<Given> = spans.into_values().collect();
         let range = if all { Range::ALL } else { Range { start, end: start + 40 } };
-        for blocks in [0, 1, 3] {
-            prop_assert_eq!(counted(&spans, blocks, range), expected(&spans, range), "{} blocks", blocks);
+        for kept in [0.into(), 1.into(), 3.into(), Kept::cut(1, 16), Kept::cut(2, 16)] {
+            prop_assert_eq!(counted(&spans, kept, range), expected(&spans, range), "{:?}", kept);
         }
     }
 }

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use super::store::{self, Batch};
+use super::store::{self, Batch, Kept};
 
 const ALL: ExplainOptions =
     ExplainOptions { range: Range::ALL, values: usize::MAX, limit: usize::MAX, sample: Sample::USUAL };
@@ -108,14 +108,15 @@ const FIELDS: [(&str, &str); 5] = [
 ];
 
 /// Whether the planted value is the first one of what is found, whatever was planted.
-fn is_first(spans: u64, sample: Sample, blocks: usize, slow: bool) {
+fn is_first(spans: u64, sample: Sample, kept: impl Into<Kept>, slow: bool) {
+    let kept = kept.into();
     let options = ExplainOptions { values: 3, limit: 10, sample, ..ALL };
     let selection = if slow { "{ duration > 1s }" } else { "{ status = error }" };
     let mut wrong = Vec::new();
     for (key, field) in FIELDS {
         for share in [50, 500, 5_000] {
             let batches = planted_in(spans, key, share, slow, |_| true);
-            let found = store::ask(&batches, blocks, |store| explained(store, selection, None, options));
+            let found = store::ask(&batches, kept, |store| explained(store, selection, None, options));
             let first = found.over.first().map(|over| over.counted.value.0.to_string());
             if first.as_deref() != Some(field) || found.over.len() > 10 {
                 wrong.push(format!("{key} {share}: {:?}", found.over));
@@ -140,7 +141,7 @@ fn a_planted_value_that_is_slow_is_the_first_one() {
 
 #[test]
 fn a_planted_value_that_fails_is_the_first_one_by_a_sample() {
-    is_first(20_000, FIFTH, 4, false);
+    is_first(20_000, FIFTH, Kept::cut(2, 1024), false);
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn what_fails_for_a_while_only_is_seen_by_a_sample() {
 #[test]
 fn a_sample_chooses_the_values_and_all_spans_count() {
     let batches = planted("tenant", 500, false);
-    store::ask(&batches, 11, |store| {
+    store::ask(&batches, Kept::cut(11, 128), |store| {
         let exact = explained(store, "{ status = error }", None, ALL);
         let sample = Sample { selection: 12, baseline: 8, rows: 64 };
         let sampled =
@@ -232,8 +233,8 @@ proptest! {
         let batches: Vec<Batch> = (0..4).map(batch).filter(|batch| !batch.spans.is_empty()).collect();
         let range = if all { Range::ALL } else { Range { start, end: start + 40 } };
         let options = ExplainOptions { range, ..ALL };
-        for blocks in [0, 1, 3] {
-            store::ask(&batches, blocks, |snapshot| {
+        for kept in [0.into(), 1.into(), 3.into(), Kept::cut(1, 16), Kept::cut(2, 16)] {
+            store::ask(&batches, kept, |snapshot| {
                 for (baseline, others) in [(None, 0), (Some("{ resource.v = 1 }"), 1)] {
                     let found = explained(snapshot, "{ status = error }", baseline, options);
                     let line = |over: &Over<(Field, value::Value)>| {
@@ -246,7 +247,7 @@ proptest! {
                     let mut expected = expected(&spans, range, selected);
                     // What a filter names is no answer.
                     expected.retain(|line| baseline.is_none() || !line.starts_with("resource.v"));
-                    assert_eq!(found, expected, "{blocks} blocks");
+                    assert_eq!(found, expected, "{kept:?}");
                 }
             });
         }

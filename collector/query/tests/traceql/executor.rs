@@ -1,13 +1,7 @@
 //! What is executed over a store finds what the reference finds over whole traces, wherever the spans lie.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
-use clew_common::{
-    ids::Tenant,
-    otlp::record::{Codec, Head},
-    world::World,
-};
 use clew_query::{
     exec::{Budget, Cache, Found, Matches, MetricsOptions, Range, SearchOptions, SpanFilter, metrics, search},
     traceql::{
@@ -19,80 +13,76 @@ use clew_query::{
         value::Value,
     },
 };
-use clew_storage::{Opened, Options, Snapshot, Storage, retention, store};
+use clew_storage::Snapshot;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesData};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{cases, traces, words::query};
+use super::{
+    cases,
+    opened::{Kept, TestStore},
+    traces,
+    words::query,
+};
 
-/// A store with the traces of `traces/`, and a runtime that its threads need.
+/// A store with the traces of `traces/`.
 struct Stored {
     snapshot: Snapshot,
     cache: Cache,
     traces: Vec<Trace>,
-    _runtime: tokio::runtime::Runtime,
-    _folder: tempfile::TempDir,
+    _store: TestStore,
 }
 
-/// A request for each span.
-fn requests(trace: &Trace) -> Vec<Bytes> {
-    let request = |node: &clew_query::tree::Node| {
+/// Each span by itself.
+fn spans(trace: &Trace) -> Vec<ResourceSpans> {
+    let alone = |node: &clew_query::tree::Node| {
         let spans = ScopeSpans {
             scope: Some(trace.tree.scopes[node.scope].clone()),
             spans: vec![node.span.clone()],
             ..ScopeSpans::default()
         };
-        let resource = ResourceSpans {
+        ResourceSpans {
             resource: Some(trace.tree.resources[node.resource].clone()),
             scope_spans: vec![spans],
             ..ResourceSpans::default()
-        };
-        Bytes::from(TracesData { resource_spans: vec![resource] }.encode_to_vec())
+        }
     };
-    trace.tree.nodes.iter().map(request).collect()
+    trace.tree.nodes.iter().map(alone).collect()
+}
+
+/// The same trace with another id.
+fn copy(trace: &Trace, number: u8) -> Trace {
+    let mut copied = spans(trace);
+    copied.iter_mut().for_each(|alone| alone.scope_spans[0].spans[0].trace_id[0] = number);
+    Trace::new(TracesData { resource_spans: copied })
 }
 
 impl Stored {
-    /// Spans are dealt to `blocks` blocks and the memory.
-    fn new(blocks: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let inside = runtime.enter();
-        let options = Options {
-            data: folder.path().to_owned(),
-            wal: None,
-            segment_bytes: 1 << 20,
-            max_wal_bytes: 64 << 20,
-            max_record_bytes: 1 << 20,
-            flush_bytes: 64 << 20,
-            flush_age: Duration::from_secs(300),
-            max_memory_bytes: 64 << 20,
-            cache_bytes: 1 << 20,
-            sweep_delay: Duration::from_secs(600),
-            merge_nice: 0,
-            retention: retention::Limits::default(),
-            sole: true,
-            heir_of: Vec::new(),
-        };
-        let place: PathBuf = folder.path().join("blocks");
-        let store = store::open(&place.display().to_string(), &World::real()).unwrap();
-        let Opened { storage, .. } = Storage::open(options, store, World::real()).unwrap();
-        let traces: Vec<Trace> = traces::all().into_iter().map(|(_, trace)| trace).collect();
-        let requests: Vec<Bytes> = traces.iter().flat_map(requests).collect();
+    /// Spans are dealt to the blocks and the memory. Where blocks are cut small there are some of each trace, so that each block has
+    /// several row groups.
+    fn new(kept: impl Into<Kept>) -> Self {
+        let Kept { blocks, layout } = kept.into();
+        let mut traces: Vec<Trace> = traces::all().into_iter().map(|(_, trace)| trace).collect();
+        if layout.group_rows < 100 {
+            let copies: Vec<Trace> =
+                (1..4).flat_map(|number| traces.iter().map(move |trace| copy(trace, number))).collect();
+            traces.extend(copies);
+        }
+        let spans: Vec<ResourceSpans> = traces.iter().flat_map(spans).collect();
+        let mut store = TestStore::open(layout);
         for part in 0..=blocks {
-            let dealt = requests.iter().enumerate().filter(|(at, _)| (at * 7 + at / 5) % (blocks + 1) == part);
-            for (at, (_, request)) in dealt.enumerate() {
-                runtime.block_on(append(&storage, (part * 10_000 + at) as u128, request));
+            for (_, span) in spans.iter().enumerate().filter(|(at, _)| (at * 7 + at / 5) % (blocks + 1) == part) {
+                store.append(vec![span.clone()], false);
             }
             if part < blocks {
-                storage.flush().unwrap();
+                store.flush();
             }
         }
-        let snapshot = storage.snapshot(&Tenant::default());
+        let snapshot = store.snapshot();
         assert_eq!(snapshot.blocks().len(), blocks);
-        drop(inside);
-        Self { snapshot, cache: Cache::new(1 << 20), traces, _runtime: runtime, _folder: folder }
+        let groups = snapshot.blocks().iter().map(|block| block.groups().unwrap().len());
+        assert!(groups.into_iter().all(|groups| (groups > 1) == (layout.group_rows < 100)));
+        Self { snapshot, cache: Cache::new(1 << 20), traces, _store: store }
     }
 
     fn search(&self, pipeline: &Pipeline) -> Vec<Found> {
@@ -175,22 +165,6 @@ fn alike(found: &[TimeSeries], expected: &[TimeSeries]) -> bool {
     found.len() == expected.len() && found.iter().zip(expected).all(same)
 }
 
-async fn append(storage: &Storage, hash: u128, payload: &Bytes) {
-    let decoded = storage.decode(Codec::Identity, payload.clone(), payload.len() as u32, 1).unwrap();
-    let head = Head {
-        codec: Codec::Identity,
-        spans: 1,
-        raw_bytes: payload.len() as u32,
-        accepted_ms: 1_000_000,
-        tenant: Tenant::default(),
-        batch: None,
-        redelivery: false,
-        hashes: vec![hash],
-        marks: vec![],
-    };
-    storage.append(head, payload.clone(), decoded).await.unwrap();
-}
-
 fn steps() -> Steps {
     let at = |seconds| (traces::BEGIN_S + seconds) * 1_000_000_000;
     Steps::aligned(at(5), at(45), 20_000_000_000)
@@ -198,8 +172,8 @@ fn steps() -> Steps {
 
 #[test]
 fn every_case_is_answered_as_the_reference_does() {
-    for blocks in [0, 1, 3] {
-        let stored = Stored::new(blocks);
+    for kept in [0.into(), 1.into(), 3.into(), Kept::cut(1, 16), Kept::cut(2, 16)] {
+        let stored = Stored::new(kept);
         let mut wrong = Vec::new();
         for folder in ["find", "measure"] {
             cases::queries(folder, |query| {
@@ -207,42 +181,48 @@ fn every_case_is_answered_as_the_reference_does() {
                 wrong.extend(stored.difference(query, steps()));
             });
         }
-        assert!(wrong.is_empty(), "{blocks} blocks, {} differ:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(wrong.is_empty(), "{kept:?}, {} differ:\n{}", wrong.len(), wrong.join("\n"));
     }
 }
 
 #[test]
 fn single_spans_are_found_by_every_filter_that_needs_no_more() {
-    let stored = Stored::new(3);
-    let mut filters = 0;
-    cases::queries("find", |text| {
-        let Ok(query) = parse(text) else { return };
-        let Ok(filter) = SpanFilter::of(query.clone()) else { return };
-        let Body::Spans(pipeline) = query.body else { unreachable!() };
-        filters += 1;
-        let (budget, _client) = Budget::new(Duration::from_secs(60));
-        let mut matches = Matches::new(stored.snapshot.clone(), filter);
-        let (mut found, mut spans) = (Vec::new(), 0);
-        loop {
-            let piece = matches.next(&stored.cache, &budget, Duration::from_secs(60)).unwrap();
-            let resources = TracesData::decode(&*piece.otlp).unwrap().resource_spans;
-            let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
-            found.extend(scopes.flat_map(|scope| scope.spans).map(|span| hex::encode(span.span_id)));
-            spans += piece.spans as usize;
-            if piece.last {
-                break;
+    for kept in [3.into(), Kept::cut(2, 16)] {
+        let stored = Stored::new(kept);
+        let mut filters = 0;
+        cases::queries("find", |text| {
+            let Ok(query) = parse(text) else { return };
+            let Ok(filter) = SpanFilter::of(query.clone()) else { return };
+            let Body::Spans(pipeline) = query.body else { unreachable!() };
+            filters += 1;
+            let (budget, _client) = Budget::new(Duration::from_secs(60));
+            let mut matches = Matches::new(stored.snapshot.clone(), filter);
+            let (mut found, mut spans) = (Vec::new(), 0);
+            loop {
+                let piece = matches.next(&stored.cache, &budget, Duration::from_secs(60)).unwrap();
+                let resources = TracesData::decode(&*piece.otlp).unwrap().resource_spans;
+                let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
+                let of_piece = scopes.flat_map(|scope| scope.spans);
+                found.extend(of_piece.map(|span| hex::encode([span.trace_id, span.span_id].concat())));
+                spans += piece.spans as usize;
+                if piece.last {
+                    break;
+                }
             }
-        }
-        assert_eq!((spans, matches.missing()), (found.len(), &[][..]));
-        let sets = stored.search(&pipeline).into_iter().flat_map(|trace| trace.sets);
-        let mut expected: Vec<_> = sets.flat_map(|set| set.spans).map(|span| hex::encode(span.id)).collect();
-        for ids in [&mut found, &mut expected] {
-            ids.sort();
-            ids.dedup();
-        }
-        assert_eq!(found, expected, "{text}");
-    });
-    assert!(filters > 100, "{filters}");
+            assert_eq!((spans, matches.missing()), (found.len(), &[][..]));
+            let mut expected = Vec::new();
+            for trace in stored.search(&pipeline) {
+                let spans = trace.sets.iter().flat_map(|set| &set.spans);
+                expected.extend(spans.map(|span| hex::encode([&trace.trace_id[..], &span.id[..]].concat())));
+            }
+            for ids in [&mut found, &mut expected] {
+                ids.sort();
+                ids.dedup();
+            }
+            assert_eq!(found, expected, "{text} in {kept:?}");
+        });
+        assert!(filters > 100, "{filters}");
+    }
 }
 
 #[test]
@@ -267,15 +247,15 @@ fn a_tail_that_has_no_time_goes_on_piece_by_piece() {
 
 #[test]
 fn queries_of_many_filters_are_answered_as_the_reference_does() {
-    for blocks in [0, 1, 2] {
-        let stored = Stored::new(blocks);
+    for kept in [0.into(), 1.into(), 2.into(), Kept::cut(2, 16)] {
+        let stored = Stored::new(kept);
         for (op, other) in
             [("||", "{ name = \"nothing\" }"), ("&&", "{ kind = server }"), ("!>>", "{ name = \"nothing\" }")]
         {
             for at in [0, 30, 31, 32, 39] {
                 let filter = |number| if number == at { "{ name = \"card\" }" } else { other };
                 let query = (0..40).map(filter).collect::<Vec<_>>().join(&format!(" {op} "));
-                assert_eq!(stored.difference(&query, steps()), None, "{blocks} blocks");
+                assert_eq!(stored.difference(&query, steps()), None, "{kept:?}");
             }
         }
     }
@@ -328,8 +308,8 @@ fn newest_first_and_no_more_than_asked_for() {
 
 #[test]
 fn exemplars_are_spans_that_were_counted() {
-    for blocks in [0, 1, 3] {
-        let stored = Stored::new(blocks);
+    for kept in [0.into(), 1.into(), 3.into(), Kept::cut(2, 16)] {
+        let stored = Stored::new(kept);
         let (first, last) = steps().counted_ns();
         let spans = stored.traces.iter().flat_map(|trace| &trace.tree.nodes).map(|node| &node.span);
         let counted = spans.filter(|span| (first..=last).contains(&span.start_time_unix_nano));
@@ -348,7 +328,7 @@ fn exemplars_are_spans_that_were_counted() {
             });
             exemplar.collect::<Vec<_>>()
         };
-        assert_eq!(exemplars(10_000), all, "{blocks} blocks");
+        assert_eq!(exemplars(10_000), all, "{kept:?}");
         for most in [1, 3, 10] {
             let some = exemplars(most);
             assert!(most / 2 < some.len() && some.len() <= most, "{some:?}");
@@ -393,14 +373,14 @@ proptest! {
 
     #[test]
     fn random_queries_are_answered_as_the_reference_does(queries in prop::collection::vec(query(), 16)) {
-        thread_local!(static STORED: Arc<Stored> = Arc::new(Stored::new(2)));
-        let stored = STORED.with(Arc::clone);
+        thread_local!(static STORED: [Stored; 2] = [Stored::new(2), Stored::new(Kept::cut(2, 16))]);
         // A quantile that is off by half a percent may be on the other side of what it is compared with, and what is computed
         // of two is off by more.
         let functions = |query: &str| query.matches("rate()").count() + query.matches("_over_time(").count();
         let exact = |query: &String| !query.contains("quantile") || !query.contains("> 1") && functions(query) == 1;
         for query in queries.into_iter().filter(exact) {
-            let difference = stored.difference(&query, steps());
+            let differences = STORED.with(|stored| stored.each_ref().map(|stored| stored.difference(&query, steps())));
+            let difference = differences.into_iter().flatten().next();
             prop_assert!(difference.is_none(), "{}", difference.unwrap_or_default());
         }
     }

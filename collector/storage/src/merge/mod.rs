@@ -15,6 +15,7 @@ use arrow_array::RecordBatch;
 
 pub use counts::{Attribute, Counts, MAX_COLUMNS};
 pub use order::{Order, OrderError, order};
+pub use same::describe;
 
 /// Where the rows of each batch begin in the concatenation of all.
 pub(crate) fn starts(batches: &[RecordBatch]) -> Vec<usize> {

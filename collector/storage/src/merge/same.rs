@@ -1,11 +1,13 @@
 //! Whether rows are equal in all that they say.
 
+use std::convert::Infallible;
+
 use arrow_array::{
-    Array, RecordBatch,
+    Array, ArrayRef, RecordBatch,
     cast::AsArray,
     types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type},
 };
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Schema, TimeUnit};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,10 +19,10 @@ pub fn push_distinct(batches: &[RecordBatch], starts: &[usize], rows: impl Itera
     let mut seen: HashMap<u64, Vec<u32>> = HashMap::new();
     let (mut text, mut other) = (Vec::new(), Vec::new());
     for row in rows {
-        describe(batches, starts, row, &mut text);
+        describe_row(batches, starts, row, &mut text);
         let alike = seen.entry(xxh3_64(&text)).or_default();
         let known = alike.iter().any(|alike| {
-            describe(batches, starts, *alike, &mut other);
+            describe_row(batches, starts, *alike, &mut other);
             other == text
         });
         if !known {
@@ -30,25 +32,47 @@ pub fn push_distinct(batches: &[RecordBatch], starts: &[usize], rows: impl Itera
     }
 }
 
-/// Puts all that a row says into bytes: two rows have the same bytes if and only if they say the same.
-pub(super) fn describe(batches: &[RecordBatch], starts: &[usize], row: u32, to: &mut Vec<u8>) {
-    to.clear();
+/// Puts all that a row of a batch in memory form says into bytes: two rows have the same bytes if and only if they say the same.
+pub(super) fn describe_row(batches: &[RecordBatch], starts: &[usize], row: u32, to: &mut Vec<u8>) {
     let (batch, row) = locate(starts, row);
     let batch = &batches[batch];
+    let column = |at: usize| Ok::<_, Infallible>(Some(batch.column(at).clone()));
+    let Ok(()) = describe(batch.schema_ref(), row, column, to);
+}
+
+/// Puts all that a row says into bytes, in which form ever its columns are: two rows have the same bytes if and only if they say the same.
+/// `column` gives a column by its place in the schema; None says of no row anything. The parent is told by its id alone.
+///
+/// # Errors
+/// Those of `column`.
+pub fn describe<E>(
+    schema: &Schema,
+    row: usize,
+    column: impl Fn(usize) -> Result<Option<ArrayRef>, E>,
+    to: &mut Vec<u8>,
+) -> Result<(), E> {
+    to.clear();
     for at in (0..core::COUNT).filter(|at| ![core::PARENT_ROW, core::ATTRIBUTES].contains(at)) {
-        value(batch.column(at), row, to);
+        match column(at)? {
+            Some(array) => value(&array, row, to),
+            None => to.push(0),
+        }
     }
     // An attribute is the same wherever it is.
     let mut attributes = Vec::new();
-    for (key, kind, at) in schema::attributes(batch.schema_ref()) {
-        if batch.column(at).is_valid(row) {
+    for (key, kind, at) in schema::attributes(schema) {
+        if let Some(array) = column(at)?
+            && array.is_valid(row)
+        {
             let mut attribute = head(key.as_bytes(), kind as u8);
-            value(batch.column(at), row, &mut attribute);
+            value(&array, row, &mut attribute);
             attributes.push(attribute);
         }
     }
-    let lists = batch.column(core::ATTRIBUTES).as_list::<i32>();
-    if lists.is_valid(row) {
+    let listed = column(core::ATTRIBUTES)?;
+    if let Some(lists) = listed.as_ref().and_then(|lists| lists.as_list_opt::<i32>())
+        && lists.is_valid(row)
+    {
         let list = lists.value(row);
         let list = list.as_struct();
         for entry in 0..list.len() {
@@ -63,9 +87,8 @@ pub(super) fn describe(batches: &[RecordBatch], starts: &[usize], row: u32, to: 
         }
     }
     attributes.sort_unstable();
-    for attribute in attributes {
-        bytes(&attribute, to);
-    }
+    attributes.iter().for_each(|attribute| bytes(attribute, to));
+    Ok(())
 }
 
 const _: () =
@@ -94,6 +117,7 @@ fn value(array: &dyn Array, row: usize, to: &mut Vec<u8>) {
         DataType::FixedSizeBinary(_) => bytes(array.as_fixed_size_binary().value(row), to),
         DataType::Binary => bytes(array.as_binary::<i32>().value(row), to),
         DataType::Utf8 => bytes(array.as_string::<i32>().value(row).as_bytes(), to),
+        DataType::Utf8View => bytes(array.as_string_view().value(row).as_bytes(), to),
         DataType::Boolean => to.push(array.as_boolean().value(row).into()),
         DataType::Int32 => number::<Int32Type, _>(array, row, |n| n.to_le_bytes(), to),
         DataType::Int64 => number::<Int64Type, _>(array, row, |n| n.to_le_bytes(), to),

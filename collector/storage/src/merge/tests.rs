@@ -2,7 +2,7 @@
 
 use arrow_array::RecordBatch;
 
-use super::{locate, same::describe, starts};
+use super::{locate, same::describe_row, starts};
 
 /// What each row says, as bytes.
 pub(crate) fn described(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
@@ -10,7 +10,7 @@ pub(crate) fn described(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
     let starts = starts(batches);
     let of = |row: u32| {
         let mut said = Vec::new();
-        describe(batches, &starts, row, &mut said);
+        describe_row(batches, &starts, row, &mut said);
         said
     };
     (0..rows as u32).map(of).collect()

@@ -16,7 +16,9 @@ use prost::Message;
 use uuid::Uuid;
 
 use crate::{
-    Claim, Opened, Options, Storage, retention,
+    Claim, Opened, Options, Storage,
+    block::Layout,
+    retention,
     store::{Folder, Store},
 };
 
@@ -45,6 +47,7 @@ pub(crate) fn options(max_memory_bytes: usize) -> Options {
         flush_bytes: max_memory_bytes,
         flush_age: Duration::from_secs(300),
         max_memory_bytes,
+        layout: Layout::default(),
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),
         merge_nice: 0,

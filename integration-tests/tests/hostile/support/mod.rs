@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use clew_integration_tests::{Agent, Collector, get, metric};
+use clew_integration_tests::{Agent, Collector, get, metric, peak_bytes};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tempfile::TempDir;
 
@@ -155,9 +155,7 @@ impl Door {
 
     /// The most memory that was ever resident, in bytes.
     pub fn peak_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(u64::MAX / 1024) * 1024
+        peak_bytes(self.pid)
     }
 
     /// Checks that memory never was over a limit.

@@ -48,7 +48,7 @@ impl Choice<'_> {
             }
         }
         exemplars.truncate(most);
-        exemplars.sort_by_key(|exemplar: &Exemplar| (exemplar.time_ns, exemplar.span_id));
+        exemplars.sort_by_key(|exemplar: &Exemplar| (exemplar.time_ns, exemplar.span_id, exemplar.trace_id));
         Ok(exemplars)
     }
 
