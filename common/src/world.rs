@@ -40,7 +40,7 @@ impl World {
                 tokio::spawn(work);
                 Ok(())
             }
-            Work::Threads => tokio::runtime::Builder::new_current_thread().build().and_then(|runtime| {
+            Work::Threads => tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
                 std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work)).map(drop)
             }),
         };
@@ -110,5 +110,22 @@ impl Random {
         let mut bytes = [0; 10];
         self.0.lock().fill_bytes(&mut bytes);
         uuid::Builder::from_unix_timestamp_millis(clock.unix_ms(), &bytes).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_on_a_thread_of_its_own_can_wait_for_a_while() {
+        let (done, waited) = tokio::sync::oneshot::channel();
+        World::real().start("waits", async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = done.send(());
+        });
+        waited.await.unwrap();
     }
 }

@@ -270,6 +270,9 @@ impl Storage {
     /// # Errors
     /// When there is none until then.
     pub async fn room(&self, patience: Duration) -> Result<(), AppendError> {
+        if self.0.has_room().is_ok() {
+            return Ok(());
+        }
         let mut freed = self.0.contents.freed();
         let waiting = async { while self.0.has_room().is_err() && freed.changed().await.is_ok() {} };
         let _ = tokio::time::timeout(patience, waiting).await;

@@ -19,12 +19,15 @@ fn made(number: u64) -> ResourceSpans {
     let text = |text: String| Value::StringValue(text);
     let mut attributes = vec![attribute("route", text(format!("/{}", number % 7)))];
     // Some keys are in many spans, some in few, and one has values of two types.
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         attributes.push(attribute("size", Value::IntValue((number % 11) as i64)));
     }
-    if number % 40 == 0 {
+    if number.is_multiple_of(40) {
         attributes.push(attribute("size.of", text("large".to_owned())));
-        attributes.push(attribute("mixed", if number % 80 == 0 { text("x".to_owned()) } else { Value::IntValue(1) }));
+        attributes.push(attribute(
+            "mixed",
+            if number.is_multiple_of(80) { text("x".to_owned()) } else { Value::IntValue(1) },
+        ));
     }
     let start = 1_000_000_000 + number * 7_919 % 1_000;
     let event = Event { time_unix_nano: start + 1, name: format!("e{}", number % 3), ..Event::default() };
@@ -36,12 +39,12 @@ fn made(number: u64) -> ResourceSpans {
         kind: (number % 6) as i32,
         start_time_unix_nano: start,
         end_time_unix_nano: start + number % 50,
-        status: (number % 9 == 0).then(|| Status { code: 2, message: format!("m{}", number % 4) }),
+        status: number.is_multiple_of(9).then(|| Status { code: 2, message: format!("m{}", number % 4) }),
         attributes,
-        events: if number % 10 == 0 { vec![event] } else { vec![] },
+        events: if number.is_multiple_of(10) { vec![event] } else { vec![] },
         ..Span::default()
     };
-    let zone = (number % 4 > 0).then(|| attribute("zone", text(format!("z{}", number % 4))));
+    let zone = (!number.is_multiple_of(4)).then(|| attribute("zone", text(format!("z{}", number % 4))));
     store::span(span, [attribute("service.name", text(format!("s{}", number % 5)))].into_iter().chain(zone).collect())
 }
 
