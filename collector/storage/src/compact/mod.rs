@@ -43,7 +43,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { window_rows: 40_000, layout: Layout::default() }
+        Self { window_rows: 32_000, layout: Layout::default() }
     }
 }
 

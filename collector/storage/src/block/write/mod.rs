@@ -71,7 +71,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { group_rows: 128 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
+        Self { group_rows: 96 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
     }
 }
 
@@ -237,16 +237,18 @@ impl BlockWriter {
     }
 
     /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last
-    /// trace of a window may go on in the next one. Rows wait until there are enough for a row group, so that memory holds
-    /// as many, and a window.
+    /// trace of a window may go on in the next one. Rows wait until there are about enough for a row group, and memory holds no
+    /// more of them.
     ///
     /// # Errors
     /// Those of the store, and when a batch is not in memory form.
     pub fn write(&mut self, window: &[RecordBatch]) -> Result<(), WriteError> {
         self.wait(window);
-        let rows: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
+        let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        // The next one may be as large as this one.
+        let is_full = rows(&self.waiting) + rows(window) > self.layout.group_rows;
         let bytes: usize = self.waiting.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
-        if rows >= self.layout.group_rows || bytes >= MAX_WAITING_BYTES {
+        if is_full || bytes >= MAX_WAITING_BYTES {
             self.write_waiting(false)?;
         }
         Ok(())
