@@ -94,7 +94,7 @@ pub(crate) struct Inner {
     pub(crate) compactor: Compactor,
     /// For merges.
     pub(crate) merging: Threads,
-    /// Makes blocks of what is in memory. Always the same thread: the allocator keeps what a thread has freed for that thread.
+    /// Makes blocks of what is in memory, on one thread: the allocator keeps what each thread has freed for that thread.
     pub(crate) flushing: Threads,
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,

@@ -3,9 +3,11 @@
 //! Spans are counted twice: first how many have each value, in all; then, of the values that are shown, how many at each
 //! step. So what is kept of values that only one span has is small.
 
+mod values;
+
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use arrow_array::{Array, cast::AsArray, types::TimestampNanosecondType};
+use arrow_array::{cast::AsArray, types::TimestampNanosecondType};
 use clew_storage::{
     block::BlockError,
     schema::{self, core},
@@ -14,11 +16,12 @@ use hashbrown::{HashMap, HashSet};
 use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
 use prost::Message;
 
+use self::values::{Tally, add};
 use super::{
     super::{
         Budget, Stopped,
-        coded::{Coded, Column, Key, Text},
-        field::{Listed, Source, listed_entries, sparse, typed},
+        coded::{Coded, Key},
+        field::{Listed, listed_entries, sparse, typed},
         mask::{Mask, Masks, evaluate},
         parallel,
         part::Part,
@@ -53,13 +56,6 @@ const COMPARED: [Intrinsic; 6] = [
 ];
 
 const GROUPS: [&str; 2] = ["baseline", "selection"];
-
-/// Past so many values of a field those are forgotten that were seen least: they are not among the most frequent (Misra and
-/// Gries, "Finding repeated elements").
-const MAX_VALUES: usize = 1 << 17;
-
-/// The same for the values of a field in a part: parts have traces by chance, so what is frequent in all is so in each.
-const MAX_PART_VALUES: usize = 1 << 12;
 
 /// For each field, for each of its values, how many spans: those of the baseline at each step, then those of the selection.
 pub type Counts = HashMap<Field, HashMap<Key, Vec<u32>>>;
@@ -327,184 +323,5 @@ impl Compare<'_> {
             rows.extend(here.filter(|(at, _)| holds(at)).map(|(_, span)| span.row));
         }
         Ok(Mask::of(sparse(opened.rows, rows.into_iter())))
-    }
-}
-
-/// What one thread counts.
-struct Tally<'a> {
-    shown: Option<&'a Values>,
-    steps: usize,
-    counts: Counts,
-}
-
-impl<'a> Tally<'a> {
-    /// Whether a field is counted.
-    fn wants(&self, field: &Field) -> bool {
-        self.shown.is_none_or(|shown| shown.contains_key(field))
-    }
-
-    /// Whether any attribute of a scope is counted.
-    fn wants_any(&self, scope: Of) -> bool {
-        let of_scope = |field: &Field| matches!(field, Field::Attribute(attribute) if attribute.scope == scope);
-        self.shown.is_none_or(|shown| shown.keys().any(of_scope))
-    }
-
-    /// Adds what an attribute is. `rows` are those that count, and the place of each among the counts.
-    fn source(&mut self, field: &Field, source: &Source, all: usize, rows: &[(u32, u32)]) {
-        match (source, self.shown.and_then(|shown| shown.get(field))) {
-            // Texts of which few are shown are not numbered first.
-            (Source::Views(texts), Some(shown)) => {
-                let places = 2 * self.steps;
-                let text = |key: &'a Key| if let Value::String(text) = &key.0 { Some(&**text) } else { None };
-                let slots: HashMap<&str, usize> = shown.iter().filter_map(text).zip(1..).collect();
-                let mut counts = vec![0u32; (slots.len() + 1) * places];
-                for (row, place) in rows.iter().filter(|(row, _)| texts.is_valid(*row as usize)) {
-                    let slot = slots.get(texts.value(*row as usize)).copied().unwrap_or(0);
-                    counts[slot * places + *place as usize] += 1;
-                }
-                for (text, slot) in slots {
-                    self.add(field, &Value::String(text.to_owned()), &counts[slot * places..][..places]);
-                }
-                self.others(field, &counts[..places]);
-            }
-            _ => self.column(field, &Column::of(source, all), rows),
-        }
-    }
-
-    /// Adds a column.
-    fn column(&mut self, field: &Field, column: &Column<'_>, rows: &[(u32, u32)]) {
-        if !self.wants(field) {
-            return;
-        }
-        let places = 2 * self.steps;
-        let Some(shown) = self.shown.and_then(|shown| shown.get(field)) else {
-            let mut counts = vec![0u32; column.len() * places];
-            for (row, place) in rows {
-                counts[column.codes[*row as usize] as usize * places + *place as usize] += 1;
-            }
-            return self.most(field, column, &counts);
-        };
-        // Many values at many steps: few of those are shown. The first two are for what does not count, and for what counts and
-        // is not shown.
-        let mut next = 2;
-        let slot = |at| {
-            let is_shown = match column.text(at) {
-                Some(text) => shown.contains(&Text(text)),
-                None => match column.value(at) {
-                    Value::Array(_) => true,
-                    value if !counts_in(field, &value) => return 0,
-                    value => shown.contains(&Key(value)),
-                },
-            };
-            if !is_shown {
-                return u32::from(column.text(at).is_none_or(|text| text_counts_in(field, text)));
-            }
-            next += 1;
-            next - 1
-        };
-        let slots: Vec<u32> = (0..column.len()).map(slot).collect();
-        let mut counts = vec![0u32; next as usize * places];
-        for (row, place) in rows {
-            let slot = slots[column.codes[*row as usize] as usize];
-            counts[slot as usize * places + *place as usize] += 1;
-        }
-        for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot > 1) {
-            self.add(field, &column.value(at), &counts[*slot as usize * places..][..places]);
-        }
-        self.others(field, &counts[places..2 * places]);
-    }
-
-    /// Adds the values of a column that most of its rows have; of the others, where there are many, only that they are.
-    fn most(&mut self, field: &Field, column: &Column<'_>, counts: &[u32]) {
-        let places = 2 * self.steps;
-        let of = |at: usize| &counts[at * places..][..places];
-        let total = |at: usize| of(at).iter().sum::<u32>();
-        let mut present: Vec<usize> = (0..column.len()).filter(|at| total(*at) > 0).collect();
-        let mut others = vec![0; places];
-        let mut least = 1;
-        while present.len() > MAX_PART_VALUES {
-            present.retain(|at| {
-                let keep = total(*at) > least || !is_single(field, column, *at);
-                if !keep {
-                    others.iter_mut().zip(of(*at)).for_each(|(count, more)| *count += more);
-                }
-                keep
-            });
-            if least > 1 << 24 {
-                break;
-            }
-            least *= 2;
-        }
-        for at in present {
-            self.add(field, &column.value(at), of(at));
-        }
-        self.others(field, &others);
-    }
-
-    /// Adds spans that have a value which is not counted by itself.
-    fn others(&mut self, field: &Field, counts: &[u32]) {
-        if counts.iter().any(|count| *count > 0) {
-            add(self.counts.entry(field.clone()).or_default(), any(), counts);
-        }
-    }
-
-    /// Adds spans that have a value.
-    fn add(&mut self, field: &Field, value: &Value, counts: &[u32]) {
-        if counts.iter().all(|count| *count == 0) || !self.wants(field) {
-            return;
-        }
-        let shown = self.shown.and_then(|shown| shown.get(field));
-        for value in value.elements().iter().filter(|value| counts_in(field, value)) {
-            let of_field = self.counts.entry(field.clone()).or_default();
-            add(of_field, any(), counts);
-            let key = Key(value.clone());
-            if shown.is_none_or(|shown| shown.contains(&key)) {
-                add(of_field, key, counts);
-            }
-        }
-    }
-
-    /// Forgets rare values where there are too many.
-    fn forget(&mut self) {
-        for values in self.counts.values_mut() {
-            let mut least = 1;
-            while values.len() > MAX_VALUES {
-                values.retain(|_, counts| counts.iter().sum::<u32>() > least);
-                least *= 2;
-            }
-        }
-    }
-}
-
-/// Whether a value that is no array counts.
-fn counts_in(field: &Field, value: &Value) -> bool {
-    match value {
-        Value::Nil | Value::Opaque => false,
-        Value::String(text) => text_counts_in(field, text),
-        _ => true,
-    }
-}
-
-/// Whether a value of a column counts, and is no array.
-fn is_single(field: &Field, column: &Column<'_>, at: usize) -> bool {
-    match column.text(at) {
-        Some(text) => text_counts_in(field, text),
-        None => match column.value(at) {
-            Value::Array(_) => false,
-            value => counts_in(field, &value),
-        },
-    }
-}
-
-/// Whether a text counts: nobody wrote an empty status message.
-fn text_counts_in(field: &Field, text: &str) -> bool {
-    !text.is_empty() || *field != Field::Intrinsic(Intrinsic::StatusMessage)
-}
-
-/// Adds to what was counted of a value.
-fn add(values: &mut HashMap<Key, Vec<u32>>, key: Key, counts: &[u32]) {
-    match values.get_mut(&key) {
-        Some(before) => before.iter_mut().zip(counts).for_each(|(count, more)| *count += more),
-        None => drop(values.insert(key, counts.to_vec())),
     }
 }
