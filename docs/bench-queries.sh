@@ -38,7 +38,11 @@ ask() {
 }
 search() { ask "$1" -G $tempo/api/search --data-urlencode "q=$1" -d start=0 -d end=4000000000 -d limit=20; }
 range() { ask "$1" -G $tempo/api/metrics/query_range --data-urlencode "q=$1" -d since=48h -d step=48m; }
-jaeger() { ask "Jaeger ${*}" -G $web/api/traces -d lookback=48h "${@/#/-d}"; }
+jaeger() {
+  local parameters=() parameter
+  for parameter; do parameters+=(--data-urlencode "$parameter"); done
+  ask "Jaeger ${*}" -G $web/api/traces -d lookback=48h "${parameters[@]}"
+}
 
 "$bin/clew" load write "$dir/corpus" --spans "$spans"
 start

@@ -8,6 +8,7 @@ mod agents;
 mod intake;
 mod jaeger;
 mod lookup;
+pub mod memory;
 mod metrics;
 pub mod options;
 mod otlp;

@@ -55,7 +55,8 @@ pub struct Options {
     /// Seconds that a start watches whether the process that had the name last still lives, unless that one stopped in good
     /// order. Under 5, one that lives may be missed; it then stops itself within seconds.
     pub takeover_wait_s: u64,
-    /// Spans become a block when they take so much memory, or a quarter of max_memory_bytes. At least 1 MiB.
+    /// Spans become a block when they take so much memory (and have gathered for ten seconds), or a quarter of max_memory_bytes. At
+    /// least 1 MiB.
     pub flush_bytes: Bytes,
     /// Seconds after which spans become a block though they are few.
     pub flush_age_s: u64,
@@ -135,7 +136,7 @@ impl Default for Options {
             wal: WalPlace::Disk,
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             takeover_wait_s: 5,
-            flush_bytes: Bytes(64 << 20),
+            flush_bytes: Bytes(24 << 20),
             flush_age_s: 300,
             max_memory_bytes: Bytes(1 << 30),
             cache_bytes: Bytes(256 << 20),

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, bail};
 use clew_common::{ids::Tenant, world::World};
 use clew_storage::{
-    block::{Block, BlockError, BlockWriter, Layout, SHAPES, Spec},
+    block::{self, Block, BlockWriter, Layout, SHAPES, Spec, WriteError},
     columns::Resource,
     store::{self, Store},
     verify::{Damage, Found, Part, copy_block},
@@ -51,20 +51,17 @@ impl Folder {
         }
         match self.rewrite(block) {
             Ok(()) => Ok(None),
-            Err(error) => match error.downcast::<BlockError>() {
-                Ok(error) if error.is_damage() => Ok(Some(Damage { place: error.path, what: error.why.to_string() })),
-                Ok(error) => Err(error.into()),
-                Err(error) => Err(error),
-            },
+            Err(WriteError::Read(error)) if error.is_damage() => {
+                Ok(Some(Damage { place: error.path, what: error.why.to_string() }))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    fn rewrite(&self, block: &Block) -> anyhow::Result<()> {
+    fn rewrite(&self, block: &Block) -> Result<(), WriteError> {
         let (meta, layout) = (block.meta(), Layout::default().without_shapes());
         let mut writer = BlockWriter::create(self.store.clone(), &meta.spec(self.tenant.clone()), [&**meta], layout)?;
-        for batch in block.batches(ROWS) {
-            writer.write(&[batch?])?;
-        }
+        block::merge(&mut writer, std::iter::once(block), (ROWS, layout.group_rows), || Ok::<_, WriteError>(()))?;
         writer.finish(block.resources()?.values())?;
         Ok(())
     }

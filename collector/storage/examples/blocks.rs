@@ -17,7 +17,7 @@ use clew_common::{ids::Tenant, world::World};
 use clew_storage::{
     block::{BlockWriter, Layout, Meta, SPANS, Spec},
     columns::{Builder, Resource},
-    merge::{Counts, order},
+    merge::{Batches, Counts, order},
     store::{self, Store},
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -91,12 +91,12 @@ impl Run {
         let path = spec.path();
         let store = self.store.clone();
         // The order once more, to know what it takes by itself.
-        self.steps.time("order", || order(batches))?;
+        self.steps.time("order", || order(&mut Batches(batches)))?;
         let counts = self.steps.time("counts", || Counts::of(batches));
         let layout = self.layout;
         let meta = self.steps.time("order and write", || {
             let mut writer = BlockWriter::with_counts(store, &spec, counts, layout)?;
-            writer.write(batches)?;
+            writer.write(&mut Batches(batches))?;
             writer.finish(resources.values())
         })?;
         self.metas.push((path, meta));

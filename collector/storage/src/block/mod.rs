@@ -5,15 +5,17 @@
 //! `resources.parquet` with the resources that they name; `filter.bin`, which tells what traces are not in it; and
 //! `meta.json`, written last: without it there is no block.
 //!
-//! `write` makes blocks, `read` reads them, `meta` and `filter` are the small files.
+//! `write` makes blocks, `read` reads them, `merge` makes one of several; `meta` and `filter` are the small files.
 
 mod filter;
+pub(crate) mod merge;
 mod meta;
 mod read;
 mod shapes;
 mod write;
 
 pub use filter::{Filter, FilterError};
+pub use merge::merge;
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
 pub use read::{Block, BlockError, Cache, GoOn, Why};
 pub use shapes::SHAPE_ID;

@@ -15,6 +15,9 @@ use crate::schema::{ATTRIBUTE_PREFIX, CORE};
 pub const SHAPE_ID: &str = "shape_id";
 /// The column that says how many of the block's spans have a shape.
 pub const SPANS_OF_SHAPE: &str = "spans";
+/// The column that says which columns of the file of spans have a value in any span of a shape: one bit each, in their order, from the
+/// lowest of the first byte. Blocks of former versions have it not.
+pub const HAS_COLUMNS: &str = "has_columns";
 
 /// The shapes of a block, a row each.
 pub struct Shapes(RecordBatch);
@@ -41,7 +44,26 @@ impl Shapes {
     /// The columns that spans have by their shapes: places in these shapes.
     fn columns(&self) -> impl Iterator<Item = usize> {
         let fields = self.0.schema_ref().fields();
-        (0..fields.len()).filter(|at| ![SHAPE_ID, SPANS_OF_SHAPE].contains(&fields[*at].name().as_str()))
+        (0..fields.len()).filter(|at| ![SHAPE_ID, SPANS_OF_SHAPE, HAS_COLUMNS].contains(&fields[*at].name().as_str()))
+    }
+
+    /// The columns of the file of spans that have a value in any span of one of these shapes, as [`HAS_COLUMNS`] has them. None: they do
+    /// not say.
+    pub fn has_columns(&self, numbers: impl Iterator<Item = u32>) -> Result<Option<Vec<u8>>, Why> {
+        let Some(has) = self.0.column_by_name(HAS_COLUMNS).and_then(|has| has.as_binary_opt::<i32>()) else {
+            return Ok(None);
+        };
+        let (mut all, mut last) = (Vec::new(), None);
+        for number in numbers.filter(|number| last.replace(*number) != Some(*number)) {
+            let at = number as usize;
+            if at >= has.len() {
+                return Err(Why::Columns("a span has a shape that is not there".to_owned()));
+            }
+            let bits = has.value(at);
+            all.resize(all.len().max(bits.len()), 0);
+            all.iter_mut().zip(bits).for_each(|(all, bits)| *all |= bits);
+        }
+        Ok(Some(all))
     }
 
     /// The values of spans with these shapes, in a column.

@@ -1,13 +1,11 @@
 //! Merges small blocks into large ones, on a thread of its own, beside ingest.
 //!
-//! `pick` chooses, `room` looks for room on the disk, `streams` reads several blocks in step, `Compactor` writes their merge and
-//! puts it in their place. The blocks that were merged stay on the store for a while, for the queries that read them: `sweep`
+//! `pick` chooses, `room` looks for room on the disk, `Compactor` writes their merge and puts it in their place. The blocks that were merged stay on the store for a while, for the queries that read them: `sweep`
 //! deletes them later. A crash leaves all data once at every point: the merged block's meta, written last, names the blocks that
 //! it replaces.
 
 mod pick;
 mod room;
-mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +17,9 @@ use uuid::Uuid;
 
 pub use self::room::Room;
 use crate::{
-    block::{Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
+    block::{self, Block, BlockError, BlockWriter, Cache, Layout, Meta, Spec, WalRange, WriteError},
     catalogue,
-    compact::{
-        pick::{Candidate, Job},
-        streams::Streams,
-    },
+    compact::pick::{Candidate, Job},
     contents::{Blocks, Contents},
     owner::Owner,
     stats::{Counts, Event},
@@ -35,7 +30,7 @@ use crate::{
 /// How much is read and written at a time.
 #[derive(Clone, Copy)]
 pub struct Sizes {
-    /// Rows of all inputs together that are in memory at a time, about.
+    /// Rows of all inputs together that are put into order at a time, about.
     pub window_rows: usize,
     /// Of the merged blocks.
     pub layout: Layout,
@@ -92,7 +87,7 @@ pub enum CompactError {
     Read(#[from] BlockError),
     /// The output cannot be written.
     #[error("cannot write the merged block: {0}")]
-    Write(#[from] WriteError),
+    Write(WriteError),
     /// The inputs did not give all that their metas say.
     #[error("the blocks have {read} spans to merge, and should have {said}")]
     Incomplete {
@@ -107,6 +102,15 @@ pub enum CompactError {
     /// There is no thread to merge on.
     #[error(transparent)]
     Threads(#[from] NoThreads),
+}
+
+impl From<WriteError> for CompactError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Read(error) => Self::Read(error),
+            error => Self::Write(error),
+        }
+    }
 }
 
 impl CompactError {
@@ -133,7 +137,7 @@ impl CompactError {
 }
 
 impl Compactor {
-    /// Merges once, if there is something to merge; says whether there was. Blocking. `pause` is called between windows.
+    /// Merges once, if there is something to merge; says whether there was. Blocking. `pause` is called before each column is read.
     ///
     /// # Errors
     /// When a block cannot be read or written, and when `pause` says so.
@@ -291,18 +295,14 @@ impl Compactor {
         pause: &mut impl FnMut() -> Result<(), CompactError>,
     ) -> Result<Block, CompactError> {
         let metas = || inputs.iter().map(|block| &**block.meta());
-        let rows = self.sizes.window_rows / inputs.len().max(1);
         let mut resources = std::collections::HashMap::new();
         for block in inputs {
             resources.extend(block.resources()?.iter().map(|(id, resource)| (*id, resource.clone())));
         }
-        let mut write = |layout| {
+        let mut write = |layout: Layout| {
             let mut writer = BlockWriter::create(self.store.clone(), spec, metas(), layout)?;
-            let mut streams = Streams::open(inputs.iter().map(|block| block.batches(rows)));
-            while let Some(window) = streams.next()? {
-                writer.write(&window)?;
-                pause()?;
-            }
+            let sizes = (self.sizes.window_rows, layout.group_rows);
+            block::merge(&mut writer, inputs.iter().map(|block| &***block), sizes, &mut *pause)?;
             let read = writer.taken();
             let said: u64 = metas().map(|meta| meta.spans).sum();
             if read != said {

@@ -1,4 +1,4 @@
-//! Whether merges keep every span, in order, however long the traces are.
+//! Whether merges take the place of blocks, whatever happens to them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,122 +7,31 @@ use std::{
     time::Duration,
 };
 
-use arrow_array::{RecordBatch, UInt32Array};
-use arrow_select::{concat::concat_batches, take::take_record_batch};
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
     log::{SimDisk, Work},
     world::{Clock, Random, World},
 };
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
-use proptest::{prelude::*, strategy::ValueTree};
+use proptest::strategy::{Strategy, ValueTree};
 use prost::Message;
 use uuid::Uuid;
 
-use super::{streams::Batches, *};
+use super::*;
 use crate::{
-    block::{BlockWriter, Layout, Spec},
+    block::{
+        BlockWriter, Layout, Spec,
+        merge::tests::{Row, sorted, spans},
+    },
     columns::{
         Spans,
         tests::{arbitrary, columns},
     },
-    merge::{described, locate, order, starts},
+    merge::{Batches, described},
     store::Folder,
     verify::{check_block, folders},
 };
-
-/// Trace, start, span, and which of several that have these in common.
-type Row = (u8, u64, u8, u8);
-
-fn spans(rows: &[Row]) -> Spans {
-    let span = |(trace, start, span, other): &Row| Span {
-        trace_id: vec![*trace; 16],
-        span_id: vec![*span; 8],
-        start_time_unix_nano: *start,
-        end_time_unix_nano: *start,
-        name: format!("{other}"),
-        ..Span::default()
-    };
-    let scope_spans = vec![ScopeSpans { spans: rows.iter().map(span).collect(), ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
-    columns(&TracesData { resource_spans }.encode_to_vec())
-}
-
-/// All rows of some batches, in the order of blocks and without duplicates.
-fn sorted(batches: &[RecordBatch]) -> Vec<RecordBatch> {
-    let (order, starts) = (order(batches).unwrap(), starts(batches));
-    let row = |row: &u32| {
-        let (batch, row) = locate(&starts, *row);
-        take_record_batch(&batches[batch], &UInt32Array::from(vec![row as u32])).unwrap()
-    };
-    order.rows.iter().map(row).collect()
-}
-
-/// A block of these rows, read so many at a time.
-fn input(rows: &[RecordBatch], at_once: usize) -> Batches {
-    let batches: Vec<_> =
-        rows.chunks(at_once).map(|rows| Ok(concat_batches(&rows[0].schema(), rows).unwrap())).collect();
-    Box::new(batches.into_iter())
-}
-
-fn rows() -> impl Strategy<Value = Vec<Row>> {
-    // Few values: traces go on over many batches, rows are equal in part or in all.
-    proptest::collection::vec((1..4u8, 0..6u64, 1..4u8, 0..2u8), 0..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn windows_hold_each_row_in_order_with_all_that_may_be_its_duplicates(
-        inputs in proptest::collection::vec((rows(), 1..8usize), 1..5),
-    ) {
-        let inputs: Vec<_> = inputs.iter().map(|(rows, at_once)| (sorted(&[spans(rows).batch]), *at_once)).collect();
-        let all: Vec<RecordBatch> = inputs.iter().flat_map(|(rows, _)| rows.clone()).collect();
-        let mut streams = Streams::open(inputs.iter().map(|(rows, at_once)| input(rows, *at_once)));
-        let (mut merged, mut read) = (Vec::new(), 0);
-        while let Some(window) = streams.next().unwrap() {
-            read += window.iter().map(RecordBatch::num_rows).sum::<usize>();
-            merged.extend(sorted(&window));
-        }
-        prop_assert_eq!(read, all.len());
-        prop_assert!(described(&merged) == described(&sorted(&all)));
-    }
-
-    #[test]
-    fn of_inputs_in_the_order_of_traces_alone_no_row_is_lost(
-        inputs in proptest::collection::vec((rows(), 1..4usize), 1..5),
-    ) {
-        let by_trace = |rows: &[Row]| {
-            let mut rows = rows.to_vec();
-            rows.sort_by_key(|row| row.0);
-            rows.iter().map(|row| spans(&[*row]).batch).collect::<Vec<_>>()
-        };
-        let inputs: Vec<_> = inputs.iter().map(|(rows, at_once)| (by_trace(rows), *at_once)).collect();
-        let mut all: Vec<RecordBatch> = inputs.iter().flat_map(|(rows, _)| rows.clone()).collect();
-        let mut streams = Streams::open(inputs.iter().map(|(rows, at_once)| input(rows, *at_once)));
-        let (mut given, mut last) = (Vec::new(), Vec::new());
-        while let Some(window) = streams.next().unwrap() {
-            let traces: Vec<Vec<u8>> = window.iter().flat_map(traces).collect();
-            prop_assert!(traces.iter().all(|trace| *trace >= last));
-            last = traces.into_iter().max().unwrap_or(last);
-            given.extend(window);
-        }
-        let said = |batches: &mut Vec<RecordBatch>| {
-            let mut said = described(batches);
-            said.sort();
-            said
-        };
-        prop_assert!(said(&mut given) == said(&mut all));
-    }
-}
-
-fn traces(rows: &RecordBatch) -> Vec<Vec<u8>> {
-    use arrow_array::cast::AsArray;
-    let ids = rows.column(crate::schema::core::TRACE_ID).as_fixed_size_binary();
-    (0..rows.num_rows()).map(|row| ids.value(row).to_vec()).collect()
-}
 
 /// Blocks, and what merges them a few rows at a time.
 struct Merging {
@@ -222,7 +131,7 @@ async fn a_large_trace_in_pieces_as_former_versions_merged_it_is_no_damage() {
     let pieces = [0, 1].map(|piece| spans(&(0..100).map(|n| (7, n, n as u8 + 1, piece)).collect::<Vec<_>>()));
     let counts = crate::merge::Counts::default();
     let mut writer = BlockWriter::with_counts(merging.store.clone(), &spec, counts, SIZES.layout).unwrap();
-    pieces.iter().for_each(|piece| writer.write(std::slice::from_ref(&piece.batch)).unwrap());
+    pieces.iter().for_each(|piece| writer.write(&mut Batches(std::slice::from_ref(&piece.batch))).unwrap());
     writer.finish(&pieces[0].resources).unwrap();
     let found = folders(&merging.store).unwrap().pop().unwrap();
     let damage = check_block(&*merging.store, &found, found.block.as_ref().unwrap().as_ref().unwrap()).unwrap();

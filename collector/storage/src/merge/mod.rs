@@ -1,8 +1,10 @@
 //! Rows of several batches in one order, each once.
 //!
-//! `order` sorts, `same` tells which rows are exact duplicates, `counts` which attributes are common enough for columns.
+//! `inputs` are where they come from, a column at a time. `order` sorts, `same` tells which rows are exact duplicates, `counts` which
+//! attributes are common enough for columns.
 
 mod counts;
+mod inputs;
 mod order;
 mod same;
 
@@ -11,25 +13,25 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::described;
 
-use arrow_array::RecordBatch;
-
 pub use counts::{Attribute, Counts, MAX_COLUMNS};
+pub use inputs::{Batches, Inputs};
+pub(crate) use inputs::{is_null, null};
 pub use order::{Order, OrderError, order};
 pub use same::describe;
 
-/// Where the rows of each batch begin in the concatenation of all.
-pub(crate) fn starts(batches: &[RecordBatch]) -> Vec<usize> {
-    let starts = batches.iter().scan(0, |next, batch| {
+/// Where each of some parts begins in the concatenation of all, by how many rows they have.
+pub(crate) fn starts(rows: impl Iterator<Item = usize>) -> Vec<usize> {
+    let start = |next: &mut usize, rows: usize| {
         let start = *next;
-        *next += batch.num_rows();
+        *next += rows;
         Some(start)
-    });
-    starts.collect()
+    };
+    rows.scan(0, start).collect()
 }
 
-/// The batch of a row, and the row in it. There must be such a row.
+/// The part of a row, and the row in it. There must be such a row.
 pub(crate) fn locate(starts: &[usize], row: u32) -> (usize, usize) {
     let row = row as usize;
-    let batch = starts.partition_point(|start| *start <= row) - 1;
-    (batch, row - starts[batch])
+    let part = starts.partition_point(|start| *start <= row) - 1;
+    (part, row - starts[part])
 }

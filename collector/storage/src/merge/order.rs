@@ -1,63 +1,87 @@
 //! The order of spans in blocks: by trace, start, span.
 
-use arrow_array::{RecordBatch, cast::AsArray, types::TimestampNanosecondType};
+use std::ops::Range;
 
-use super::{same, starts};
-use crate::schema::{self, core};
+use arrow_array::{Array, RecordBatch, TimestampNanosecondArray, cast::AsArray};
 
-/// Rows of some batches, sorted.
+use super::{Inputs, same, starts};
+use crate::{
+    block::WriteError,
+    schema::{self, core},
+};
+
+/// Rows of some inputs, sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
-    /// Places of rows in the concatenation of the batches.
+    /// Rows, counted through all inputs.
     pub rows: Vec<u32>,
     /// How many rows were left out because they are exact duplicates.
     pub duplicates: usize,
 }
 
-/// Batches cannot be put in order.
+/// Rows cannot be put in order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
     /// A column is missing or of another type.
     #[error("column {0} of the spans is missing or not of its type")]
     Column(String),
+    /// Columns have not the same rows.
+    #[error("the columns of the spans are not of the same length")]
+    Uneven,
     /// Rows are counted in 32 bits.
     #[error("more than 4 billion spans at once")]
     TooMany,
 }
 
-/// Puts the rows of batches in memory form in the order of (trace_id, start_time, span_id). Of rows that are equal in all
+/// Puts the rows of inputs in the order of (trace_id, start_time, span_id). Of rows that are equal in all
 /// columns (an attribute counts the same with a column of its own and in the list) the first stays; the others are
-/// dropped. Rows with the same ids and other content all stay, in the order of the batches.
+/// dropped. Rows with the same ids and other content all stay, in the order of the inputs.
 ///
 /// # Errors
-/// When a batch has not the core columns.
-pub fn order(batches: &[RecordBatch]) -> Result<Order, OrderError> {
-    let keys = Keys::of(batches)?;
+/// When an input has not the core columns, or cannot be read.
+pub fn order(inputs: &mut dyn Inputs) -> Result<Order, WriteError> {
+    let keys = Keys::of(inputs)?;
     // Sorting by the first eight bytes alone settles nearly everything, and moves 16 bytes a row.
-    let mut rows: Vec<(u64, u32)> = keys.traces.iter().zip(0..).map(|(trace, row)| (high(trace), row)).collect();
-    rows.sort_by_key(|(high, _)| *high);
-    let mut order = Order { rows: Vec::with_capacity(rows.len()), duplicates: 0 };
-    let starts = starts(batches);
+    let mut sorted: Vec<(u64, u32)> = keys.traces.iter().zip(0..).map(|(trace, row)| (high(trace), row)).collect();
+    sorted.sort_by_key(|(high, _)| *high);
+    let mut rows: Vec<u32> = Vec::with_capacity(sorted.len());
+    // Places in `rows`.
+    let mut alike: Vec<Range<usize>> = Vec::new();
     let mut ties: Vec<(Key, u32)> = Vec::new();
-    for run in rows.chunk_by(|a, b| a.0 == b.0) {
+    for run in sorted.chunk_by(|a, b| a.0 == b.0) {
         if let [(_, row)] = run {
-            order.rows.push(*row);
+            rows.push(*row);
             continue;
         }
         ties.clear();
         ties.extend(run.iter().map(|(_, row)| (keys.key(*row), *row)));
         ties.sort_unstable();
         for same_key in ties.chunk_by(|a, b| a.0 == b.0) {
-            if let [(_, row)] = same_key {
-                order.rows.push(*row);
-            } else {
-                let before = order.rows.len();
-                same::push_distinct(batches, &starts, same_key.iter().map(|(_, row)| *row), &mut order.rows);
-                order.duplicates += same_key.len() - (order.rows.len() - before);
+            if same_key.len() > 1 {
+                alike.push(rows.len()..rows.len() + same_key.len());
             }
+            rows.extend(same_key.iter().map(|(_, row)| *row));
         }
     }
-    Ok(order)
+    drop((keys, sorted));
+    if alike.is_empty() {
+        return Ok(Order { rows, duplicates: 0 });
+    }
+    let mut looked_at: Vec<u32> = alike.iter().flat_map(|places| &rows[places.clone()]).copied().collect();
+    looked_at.sort_unstable();
+    let picked = inputs.pick(&looked_at)?;
+    let starts = starts(picked.iter().map(RecordBatch::num_rows));
+    let place = |row: &u32| looked_at.partition_point(|other| other < row) as u32;
+    let mut kept = Vec::with_capacity(rows.len());
+    let mut next = 0;
+    for places in alike {
+        kept.extend_from_slice(&rows[next..places.start]);
+        next = places.end;
+        let same_key = rows[places].iter().map(|row| (*row, place(row)));
+        same::push_distinct(&picked, &starts, same_key, &mut kept);
+    }
+    kept.extend_from_slice(&rows[next..]);
+    Ok(Order { duplicates: rows.len() - kept.len(), rows: kept })
 }
 
 /// The second half of a trace id, start, span id: numbers that sort as bytes do.
@@ -70,22 +94,28 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(batches: &[RecordBatch]) -> Result<Self, OrderError> {
-        let count = batches.iter().map(RecordBatch::num_rows).sum();
+    fn of(inputs: &mut dyn Inputs) -> Result<Self, WriteError> {
+        let count = inputs.all_rows();
         if count >= u32::MAX as usize {
-            return Err(OrderError::TooMany);
+            return Err(OrderError::TooMany.into());
         }
         let mut keys = Self {
             traces: Vec::with_capacity(count),
             starts: Vec::with_capacity(count),
             spans: Vec::with_capacity(count),
         };
-        for batch in batches {
-            keys.traces.extend_from_slice(ids(batch, core::TRACE_ID)?);
-            keys.spans.extend_from_slice(ids(batch, core::SPAN_ID)?);
-            let starts = batch.columns().get(core::START_TIME).and_then(|array| array.as_primitive_opt());
-            let starts = starts.ok_or_else(|| wrong(core::START_TIME))?;
-            keys.starts.extend_from_slice(arrow_array::PrimitiveArray::<TimestampNanosecondType>::values(starts));
+        for traces in inputs.core(core::TRACE_ID)? {
+            keys.traces.extend_from_slice(ids(&traces, core::TRACE_ID)?);
+        }
+        for spans in inputs.core(core::SPAN_ID)? {
+            keys.spans.extend_from_slice(ids(&spans, core::SPAN_ID)?);
+        }
+        for starts in inputs.core(core::START_TIME)? {
+            let starts: Option<&TimestampNanosecondArray> = starts.as_primitive_opt();
+            keys.starts.extend_from_slice(starts.ok_or_else(|| wrong(core::START_TIME))?.values());
+        }
+        if [keys.traces.len(), keys.spans.len(), keys.starts.len()] != [count; 3] {
+            return Err(OrderError::Uneven.into());
         }
         Ok(keys)
     }
@@ -101,10 +131,9 @@ fn high(trace: &[u8; 16]) -> u64 {
     u64::from_be_bytes(trace.as_chunks().0[0])
 }
 
-fn ids<const N: usize>(batch: &RecordBatch, at: usize) -> Result<&[[u8; N]], OrderError> {
-    let array = batch.columns().get(at).and_then(|array| array.as_fixed_size_binary_opt());
-    let array = array.filter(|array| array.value_length() as usize == N).ok_or_else(|| wrong(at))?;
-    Ok(array.value_data().as_chunks().0)
+fn ids<const N: usize>(array: &dyn Array, at: usize) -> Result<&[[u8; N]], OrderError> {
+    let array = array.as_fixed_size_binary_opt().filter(|array| array.value_length() as usize == N);
+    Ok(array.ok_or_else(|| wrong(at))?.value_data().as_chunks().0)
 }
 
 fn wrong(at: usize) -> OrderError {

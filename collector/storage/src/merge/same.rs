@@ -14,25 +14,30 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::locate;
 use crate::schema::{self, Type, core};
 
-/// Appends those of some rows that say something new, to `to`. Rows are places in the concatenation of the batches.
-pub fn push_distinct(batches: &[RecordBatch], starts: &[usize], rows: impl Iterator<Item = u32>, to: &mut Vec<u32>) {
+/// Appends those of some rows that say something new, to `to`: numbers, each with a place in the concatenation of the batches.
+pub fn push_distinct(
+    batches: &[RecordBatch],
+    starts: &[usize],
+    rows: impl Iterator<Item = (u32, u32)>,
+    to: &mut Vec<u32>,
+) {
     let mut seen: HashMap<u64, Vec<u32>> = HashMap::new();
     let (mut text, mut other) = (Vec::new(), Vec::new());
-    for row in rows {
-        describe_row(batches, starts, row, &mut text);
+    for (number, place) in rows {
+        describe_row(batches, starts, place, &mut text);
         let alike = seen.entry(xxh3_64(&text)).or_default();
         let known = alike.iter().any(|alike| {
             describe_row(batches, starts, *alike, &mut other);
             other == text
         });
         if !known {
-            alike.push(row);
-            to.push(row);
+            alike.push(place);
+            to.push(number);
         }
     }
 }
 
-/// Puts all that a row of a batch in memory form says into bytes: two rows have the same bytes if and only if they say the same.
+/// Puts all that a row of batches in memory form says into bytes: two rows have the same bytes if and only if they say the same.
 pub(super) fn describe_row(batches: &[RecordBatch], starts: &[usize], row: u32, to: &mut Vec<u8>) {
     let (batch, row) = locate(starts, row);
     let batch = &batches[batch];

@@ -7,7 +7,7 @@ use super::{locate, same::describe_row, starts};
 /// What each row says, as bytes.
 pub(crate) fn described(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let starts = starts(batches);
+    let starts = starts(batches.iter().map(RecordBatch::num_rows));
     let of = |row: u32| {
         let mut said = Vec::new();
         describe_row(batches, &starts, row, &mut said);

@@ -7,7 +7,7 @@ use arrow_schema::Fields;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ParquetRecordBatchReader, RowGroups},
+        arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection, RowSelector},
         parquet_to_arrow_field_levels,
     },
     column::page::{Page, PageIterator, PageMetadata, PageReader},
@@ -25,7 +25,7 @@ use super::{
     pages::Once,
 };
 
-/// Reads some leaves of a row group in batches of `rows` rows. `fields` says which types they have in memory.
+/// Reads some leaves of a row group, all rows, in batches of `rows` rows. `fields` says which types they have in memory.
 pub fn reader(
     file: &SpansFile,
     group: usize,
@@ -33,10 +33,24 @@ pub fn reader(
     fields: &Fields,
     rows: usize,
 ) -> Result<ParquetRecordBatchReader, Why> {
+    reader_from(file, (group, 0), file.group(group, &leaves)?, leaves, fields, rows)
+}
+
+/// The same from row `first` on, from these pages.
+pub fn reader_from(
+    file: &SpansFile,
+    (group, first): (usize, usize),
+    pages: Pages,
+    leaves: ProjectionMask,
+    fields: &Fields,
+    rows: usize,
+) -> Result<ParquetRecordBatchReader, Why> {
     let metadata = file.metadata.metadata();
-    let chunks = Chunks { metadata, group, pages: file.group(group, &leaves)? };
+    let chunks = Chunks { metadata, group, pages };
     let levels = parquet_to_arrow_field_levels(metadata.file_metadata().schema_descr(), leaves, Some(fields))?;
-    Ok(ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, rows, None)?)
+    let skip = || vec![RowSelector::skip(first), RowSelector::select(chunks.num_rows().saturating_sub(first))].into();
+    let selection: Option<RowSelection> = (first > 0).then(skip);
+    Ok(ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, rows, selection)?)
 }
 
 /// The columns of a row group.

@@ -24,7 +24,8 @@ pub fn has_values(file: &SpansFile, group: usize, column: usize) -> bool {
     }
 }
 
-fn has_values_itself(file: &SpansFile, group: usize, column: usize) -> bool {
+/// The same of a column of the file itself.
+pub fn has_values_itself(file: &SpansFile, group: usize, column: usize) -> bool {
     let chunks = chunks(file, group, column);
     let empty = |chunk: &&ColumnChunkMetaData| {
         chunk.statistics().and_then(|statistics| statistics.null_count_opt()) == Some(chunk.num_values() as u64)

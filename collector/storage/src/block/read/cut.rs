@@ -46,11 +46,37 @@ pub struct Piece {
     pub page: Page,
     /// Whether one of them has a value (or, in a column of lists, a list).
     pub any: bool,
+    /// The definitions of their levels.
+    pub definitions: Vec<u32>,
+}
+
+impl Piece {
+    /// The same rows of another leaf of the same lists, which has no values at all. This one has a value wherever there is an element.
+    pub fn without_values(&self, column: &ColumnDescriptor) -> Self {
+        let Page::DataPageV2 { buf, num_rows, rep_levels_byte_len, .. } = &self.page else {
+            unreachable!("pieces are pages of this kind")
+        };
+        let mut body = buf[..*rep_levels_byte_len as usize].to_vec();
+        hybrid(&self.definitions, bits_of(column.max_def_level()) as u8, &mut body);
+        let levels = self.definitions.len() as u32;
+        let page = Page::DataPageV2 {
+            num_values: levels,
+            encoding: Encoding::PLAIN,
+            num_nulls: levels,
+            num_rows: *num_rows,
+            def_levels_byte_len: (body.len() - *rep_levels_byte_len as usize) as u32,
+            rep_levels_byte_len: *rep_levels_byte_len,
+            is_compressed: false,
+            statistics: None,
+            buf: body.into(),
+        };
+        Self { page, any: self.any, definitions: self.definitions.clone() }
+    }
 }
 
 impl<'a> DataPage<'a> {
-    /// Takes a page with its header.
-    pub fn open(column: &'a ColumnDescriptor, page: &Bytes) -> ParquetResult<Self> {
+    /// Takes a page with its header. `whole`: most likely its values are wanted too.
+    pub fn open(column: &'a ColumnDescriptor, page: &Bytes, whole: bool) -> ParquetResult<Self> {
         let (Header { kind, raw_bytes, .. }, body) = open(page)?;
         let (levels, encoding) = match kind {
             Kind::Dictionary { .. } => return Err(wrong("a dictionary lies where values should be")),
@@ -65,7 +91,8 @@ impl<'a> DataPage<'a> {
             levels,
             encoding,
         };
-        if let Kind::Data { .. } = kind
+        if !whole
+            && let Kind::Data { .. } = kind
             && column.max_def_level() > 0
             && let Some(first) = first_block(&body)?
             // Very many have more than a block.
@@ -134,29 +161,29 @@ impl<'a> DataPage<'a> {
     /// Some rows, which the page has.
     pub fn cut(&self, rows: Range<usize>, dictionary: Option<&Dictionary>) -> ParquetResult<Piece> {
         let (max_definition, max_repetition) = (self.column.max_def_level(), self.column.max_rep_level());
-        let bits = |most: i16| 16 - most.leading_zeros();
         let (mut body, mut repetition_bytes) = (Vec::new(), 0);
         // The levels of the rows: in lists a row has one level or more, where its first one repeats nothing.
         let levels = if max_repetition == 0 {
             rows.clone()
         } else {
-            let (all, bits) = (&self.bytes[self.repetitions.clone()], bits(max_repetition));
+            let (all, bits) = (&self.bytes[self.repetitions.clone()], bits_of(max_repetition));
             let place = |row: usize| nth_zero(all, bits, self.levels, row);
             let levels = place(rows.start)..if rows.is_empty() { place(rows.start) } else { place(rows.end) };
             hybrid(&values(all, bits, levels.clone()), bits as u8, &mut body);
             repetition_bytes = body.len();
             levels
         };
-        let (mut found, mut any) = (rows.clone(), true);
+        let (mut found, mut any, mut definitions) = (rows.clone(), true, Vec::new());
         if max_definition > 0 {
             let (all, bits, most) =
-                (&self.bytes[self.definitions.clone()], bits(max_definition), max_definition as u32);
+                (&self.bytes[self.definitions.clone()], bits_of(max_definition), max_definition as u32);
             let here = values(all, bits, levels.clone());
             any = here.iter().any(|definition| *definition > 0);
             let there = here.iter().filter(|definition| **definition == most).count();
             let before = if there > 0 { count(all, bits, levels.start, most) } else { 0 };
             found = before..before + there;
             hybrid(&here, bits as u8, &mut body);
+            definitions = here;
         }
         let definition_bytes = body.len() - repetition_bytes;
         let there = found.len();
@@ -176,7 +203,7 @@ impl<'a> DataPage<'a> {
             is_compressed: false,
             statistics: None,
         };
-        Ok(Piece { page, any })
+        Ok(Piece { page, any, definitions })
     }
 
     /// Appends some values as PLAIN. None when they are not there.
@@ -261,6 +288,11 @@ impl Dictionary {
         }
         Some(())
     }
+}
+
+/// Bits of a level of which this is the most.
+fn bits_of(most: i16) -> u32 {
+    16 - most.leading_zeros()
 }
 
 /// Where repetitions and definitions are; values come after them.

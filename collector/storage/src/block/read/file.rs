@@ -3,6 +3,7 @@
 use std::{io, ops::Range, sync::Arc};
 
 use bytes::{Buf, Bytes, buf::Reader};
+use parking_lot::Mutex;
 use parquet::{
     arrow::{
         ProjectionMask,
@@ -78,6 +79,37 @@ impl SpansFile {
             pages.ahead = vec![(start, self.source.read(start..end)?)];
         }
         Ok(pages)
+    }
+}
+
+/// Row groups that several readers go through, one beside the other. From another machine a row group is read at once, and once.
+pub struct Groups {
+    file: Arc<SpansFile>,
+    read: Mutex<Vec<(usize, Pages)>>,
+}
+
+impl Groups {
+    /// Those of a file.
+    pub fn new(file: Arc<SpansFile>) -> Self {
+        Self { file, read: Mutex::default() }
+    }
+
+    /// The pages of a row group.
+    pub fn pages(&self, group: usize) -> Result<Pages, Why> {
+        let mut read = self.read.lock();
+        if let Some((_, pages)) = read.iter().find(|(other, _)| *other == group) {
+            return Ok(pages.clone());
+        }
+        let pages = self.file.group(group, &ProjectionMask::all())?;
+        if pages.are_remote() {
+            read.push((group, pages.clone()));
+        }
+        Ok(pages)
+    }
+
+    /// No reader comes back to those before this one.
+    pub fn forget_before(&self, group: usize) {
+        self.read.lock().retain(|(other, _)| *other >= group);
     }
 }
 

@@ -29,7 +29,7 @@ pub fn rows_with(file: &SpansFile, group: usize, column: usize, text: &str) -> R
     let mut rows = Vec::new();
     for page in index.page_locations() {
         let bytes = pages.get_bytes(page.offset as u64, page.compressed_page_size as usize)?;
-        let Some(found) = DataPage::open(described, &bytes)?.rows_with(&finder)? else { return Ok(None) };
+        let Some(found) = DataPage::open(described, &bytes, true)?.rows_with(&finder)? else { return Ok(None) };
         rows.extend(found.into_iter().map(|row| page.first_row_index as u32 + row));
     }
     Ok(Some(rows))

@@ -2,7 +2,7 @@
 //!
 //! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
 //! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
-//! through all spans, `column` through little of each, both by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
+//! through all spans, `ranges` through all of them column by column, `column` through little of each, all by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
 
 mod cache;
 mod chunks;
@@ -15,6 +15,7 @@ mod hybrid;
 mod lookup;
 mod memory;
 mod pages;
+mod ranges;
 mod scan;
 
 #[cfg(test)]
@@ -36,6 +37,8 @@ use crate::{
 
 pub use cache::Cache;
 use file::SpansFile;
+pub use ranges::Ranges;
+pub use scan::HEADS;
 
 /// A block that can be read. What it is and which traces it has not is in memory, the rest is read when it is needed.
 pub struct Block {
@@ -215,8 +218,11 @@ impl Block {
     /// batch.
     pub fn batches(&self, rows: usize) -> Box<dyn Iterator<Item = Result<RecordBatch, BlockError>> + Send> {
         let (path, cache) = (self.path.clone(), self.cache.clone());
-        match self.spans().and_then(|file| scan::Scan::start(&file, rows).map_err(|error| at(&path, SPANS, error))) {
-            Ok(scan) => Box::new(scan.map(move |batch| cache.noted(batch.map_err(|error| at(&path, SPANS, error))))),
+        match self.spans() {
+            Ok(file) => {
+                let scan = scan::Scan::whole(&file, rows);
+                Box::new(scan.map(move |batch| cache.noted(batch.map_err(|error| at(&path, SPANS, error)))))
+            }
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }

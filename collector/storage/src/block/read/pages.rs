@@ -22,11 +22,13 @@ use super::{
     cut::{DataPage, Dictionary, Piece},
     file::{Pages, SpansFile},
 };
-use crate::schema::core;
+use crate::{block::shapes::Shapes, schema::core};
 
 /// A row group.
 pub struct Group<'a> {
     metadata: &'a Arc<ParquetMetaData>,
+    /// The column of their numbers, and they.
+    shapes: Option<&'a (usize, Shapes)>,
     group: usize,
     pages: Pages,
     block: Uuid,
@@ -36,7 +38,8 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// A row group of a block's file.
     pub fn new(file: &'a SpansFile, group: usize, block: Uuid, cache: &'a Cache) -> Self {
-        Self { metadata: file.metadata.metadata(), group, pages: file.pages(), block, cache }
+        let shapes = file.columns.shapes.as_ref();
+        Self { metadata: file.metadata.metadata(), shapes, group, pages: file.pages(), block, cache }
     }
 
     /// The rows of a trace among those near it, which are whole pages.
@@ -44,7 +47,7 @@ impl<'a> Group<'a> {
         let mut found = None::<Range<usize>>;
         for (rows, location) in self.pages_of(core::TRACE_ID, &near)? {
             let bytes = self.read(location)?;
-            let page = DataPage::open(self.column(core::TRACE_ID), &bytes)?;
+            let page = DataPage::open(self.column(core::TRACE_ID), &bytes, true)?;
             let ids = page.ids();
             let (first, end) =
                 (ids.partition_point(|other| other < trace), ids.partition_point(|other| other <= trace));
@@ -61,23 +64,59 @@ impl<'a> Group<'a> {
         if self.pages.are_remote() {
             self.read_ahead(schema.num_columns(), &rows, go_on)?;
         }
-        let mut columns = BTreeMap::new();
-        let mut root = (usize::MAX, false);
-        for leaf in 0..schema.num_columns() {
-            let first = schema.get_column_root_idx(leaf) != root.0;
+        let (has, mut columns) = match self.has_columns(&rows, go_on)? {
+            Some((has, leaf, pages)) => (Some(has), BTreeMap::from([(leaf, pages)])),
+            None => (None, BTreeMap::new()),
+        };
+        let may_have = |column: usize| {
+            has.as_ref().is_none_or(|has| has.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1))
+        };
+        let all: Vec<usize> = (0..schema.num_columns()).collect();
+        let of_column = |a: &usize, b: &usize| schema.get_column_root_idx(*a) == schema.get_column_root_idx(*b);
+        let wanted = all.chunk_by(of_column).filter(|leaves| !columns.contains_key(&leaves[0]));
+        let wanted: Vec<_> = wanted.filter(|leaves| may_have(schema.get_column_root_idx(leaves[0]))).collect();
+        let mut empty = Vec::new();
+        for leaves in wanted {
             // The first leaf of a list tells for all of them.
-            if !first && !root.1 {
-                continue;
-            }
-            let (pages, any) = self.pieces(leaf, &rows, go_on)?;
-            if first {
-                root = (schema.get_column_root_idx(leaf), any);
-            }
-            if root.1 {
-                columns.insert(leaf, pages);
+            let first = self.pieces(leaves[0], &rows, has.is_some(), go_on)?;
+            if first.iter().any(|piece| piece.any) {
+                columns.insert(leaves[0], first);
+                for leaf in &leaves[1..] {
+                    if self.is_empty(*leaf) {
+                        empty.push(*leaf);
+                    } else {
+                        columns.insert(*leaf, self.pieces(*leaf, &rows, true, go_on)?);
+                    }
+                }
             }
         }
+        for leaf in empty {
+            let beside = columns.iter().find(|(other, _)| self.is_beside(**other, leaf)).map(|(_, pieces)| pieces);
+            let beside = beside.ok_or_else(|| wrong("a list has no column that is always there"))?;
+            let pieces = beside.iter().map(|piece| piece.without_values(self.column(leaf))).collect();
+            columns.insert(leaf, pieces);
+        }
+        let pages = |pieces: Vec<Piece>| pieces.into_iter().map(|piece| piece.page).collect();
+        let columns = columns.into_iter().map(|(leaf, pieces)| (leaf, pages(pieces))).collect();
         Ok(Window { metadata: self.metadata.clone(), group: self.group, rows: rows.len(), columns })
+    }
+
+    /// Whether a leaf that may have no values where there are elements has none in the row group.
+    fn is_empty(&self, leaf: usize) -> bool {
+        if !self.column(leaf).self_type().is_optional() {
+            return false;
+        }
+        let chunk = self.metadata.row_group(self.group).column(leaf);
+        let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
+        nulls == u64::try_from(chunk.num_values()).ok()
+    }
+
+    /// Whether a leaf has a value wherever another one, of the same lists, could have one.
+    fn is_beside(&self, leaf: usize, other: usize) -> bool {
+        let (leaf, other) = (self.column(leaf), self.column(other));
+        let (path, other_path) = (leaf.path().parts(), other.path().parts());
+        !leaf.self_type().is_optional()
+            && path.split_last().map(|(_, path)| path) == other_path.split_last().map(|(_, path)| path)
     }
 
     /// Reads the pages of all columns, and the dictionaries that are not in the cache: each read has its price.
@@ -105,24 +144,29 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// A column's part of some rows; also says whether it has values.
-    fn pieces(&self, leaf: usize, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<(Vec<Page>, bool), Why> {
-        let column = self.column(leaf);
-        let (mut pages, mut found) = (Vec::new(), false);
-        for (page_rows, location) in self.pages_of(leaf, rows)? {
+    /// Which columns the shapes of some rows have, as [`Shapes::has_columns`] says it, and the rows' part of the leaf with their numbers.
+    fn has_columns(&self, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<Option<(Vec<u8>, usize, Vec<Piece>)>, Why> {
+        let Some((column, shapes)) = self.shapes else { return Ok(None) };
+        let schema = self.metadata.file_metadata().schema_descr();
+        let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
+        let leaf = leaves.next().ok_or_else(|| wrong("its spans have no shapes"))?;
+        let pieces = self.pieces(leaf, rows, true, go_on)?;
+        let numbers = pieces.iter().flat_map(|piece| piece.page.buffer().as_chunks().0);
+        let has = shapes.has_columns(numbers.map(|number| u32::from_le_bytes(*number)))?;
+        Ok(has.map(|has| (has, leaf, pieces)))
+    }
+
+    /// A column's part of some rows. `likely`: they most likely have values.
+    fn pieces(&self, leaf: usize, rows: &Range<usize>, likely: bool, go_on: GoOn<'_>) -> Result<Vec<Piece>, Why> {
+        let dictionary = self.dictionary(leaf)?;
+        let cut = |(page_rows, location): (Range<usize>, _)| {
             let bytes = self.read(location)?;
-            let page = DataPage::open(column, &bytes)?;
-            let dictionary = self.dictionary(leaf)?;
+            let page = DataPage::open(self.column(leaf), &bytes, likely)?;
             let (start, end) = (rows.start.max(page_rows.start), rows.end.min(page_rows.end));
-            let Piece { page, any } =
-                page.cut(start - page_rows.start..end - page_rows.start, dictionary.as_deref())?;
-            if !go_on(page.buffer().len()) {
-                return Err(Why::Stopped);
-            }
-            pages.push(page);
-            found |= any;
-        }
-        Ok((pages, found))
+            let piece = page.cut(start - page_rows.start..end - page_rows.start, dictionary.as_deref())?;
+            if go_on(piece.page.buffer().len()) { Ok(piece) } else { Err(Why::Stopped) }
+        };
+        self.pages_of(leaf, rows)?.map(cut).collect()
     }
 
     /// The pages that have some of the rows, and their rows.

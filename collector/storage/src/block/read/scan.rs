@@ -1,4 +1,6 @@
-//! Goes through all spans of a block in order.
+//! Goes through all spans of a block in order, with all columns or with those that say where a span belongs.
+
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::{
@@ -8,36 +10,50 @@ use parquet::{
 
 use super::{
     Why,
-    chunks::reader,
-    file::SpansFile,
+    chunks::reader_from,
+    file::{Groups, SpansFile},
     memory::{ids, memory_form},
 };
 use crate::schema::core;
 
 /// All spans of a block, in memory form.
 pub struct Scan {
-    rows: Groups,
+    file: Arc<SpansFile>,
+    rows: Rows,
     traces: Traces,
+    whole: bool,
 }
 
 impl Scan {
-    /// Begins at the first.
-    pub fn start(file: &std::sync::Arc<SpansFile>, rows: usize) -> Result<Self, Why> {
-        let all = ProjectionMask::all();
-        let schema = file.metadata.parquet_schema();
-        let only_ids = ProjectionMask::leaves(schema, [core::TRACE_ID, core::SPAN_ID]);
-        Ok(Self {
-            rows: Groups::new(file, all, rows),
+    /// Begins at the first, with all columns.
+    pub fn whole(file: &Arc<SpansFile>, rows: usize) -> Self {
+        Self::start(file, Arc::new(Groups::new(file.clone())), rows, ProjectionMask::all(), true)
+    }
+
+    /// Begins at the first, with the first [`HEADS`] core columns, which no shapes have. `groups` are read by others too.
+    pub fn heads(file: &Arc<SpansFile>, groups: Arc<Groups>, rows: usize) -> Self {
+        Self::start(file, groups, rows, ProjectionMask::leaves(file.metadata.parquet_schema(), 0..HEADS), false)
+    }
+
+    fn start(file: &Arc<SpansFile>, groups: Arc<Groups>, rows: usize, columns: ProjectionMask, whole: bool) -> Self {
+        let only_ids = ProjectionMask::leaves(file.metadata.parquet_schema(), [core::TRACE_ID, core::SPAN_ID]);
+        Self {
+            file: file.clone(),
+            rows: Rows::new(groups.clone(), columns, rows),
             traces: Traces {
-                groups: Groups::new(file, only_ids, ID_ROWS),
+                rows: Rows::new(groups, only_ids, ID_ROWS),
                 batch: None,
                 row: 0,
                 trace: None,
                 spans: Vec::new(),
             },
-        })
+            whole,
+        }
     }
 }
+
+/// Trace, span, parent, start.
+pub const HEADS: usize = core::START_TIME + 1;
 
 /// Ids that are read ahead of the rows, to find parents.
 const ID_ROWS: usize = 8192;
@@ -46,19 +62,23 @@ impl Iterator for Scan {
     type Item = Result<RecordBatch, Why>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { rows, traces } = self;
-        let batch = match rows.next()? {
+        let Self { file, rows, traces, whole } = self;
+        if *whole {
+            rows.groups.forget_before(rows.group().min(traces.rows.group()));
+        }
+        let batch = match rows.next(file)? {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        Some(rows.file.columns.complete(&batch).and_then(|batch| with_parents(&batch, traces)))
+        let complete = if *whole { file.columns.complete(&batch) } else { Ok(batch) };
+        Some(complete.and_then(|batch| with_parents(&batch, traces, file)))
     }
 }
 
-fn with_parents(batch: &RecordBatch, traces: &mut Traces) -> Result<RecordBatch, Why> {
+fn with_parents(batch: &RecordBatch, traces: &mut Traces, file: &SpansFile) -> Result<RecordBatch, Why> {
     let of_rows: &[[u8; 16]] = ids(batch, core::TRACE_ID)?;
     let mut failed = None;
-    let batch = memory_form(batch, |row, position| match traces.spans_of(&of_rows[row]) {
+    let batch = memory_form(batch, |row, position| match traces.spans_of(&of_rows[row], file) {
         Ok(spans) => spans.get(position).copied(),
         Err(error) => {
             failed = Some(error);
@@ -68,43 +88,44 @@ fn with_parents(batch: &RecordBatch, traces: &mut Traces) -> Result<RecordBatch,
     failed.map_or(batch, Err)
 }
 
-/// The row groups of a file one after the other.
-struct Groups {
-    file: std::sync::Arc<SpansFile>,
+/// Some columns of the row groups of a file, one row group after the other.
+struct Rows {
+    groups: Arc<Groups>,
     columns: ProjectionMask,
     rows: usize,
     next: usize,
     reader: Option<ParquetRecordBatchReader>,
 }
 
-impl Groups {
-    fn new(file: &std::sync::Arc<SpansFile>, columns: ProjectionMask, rows: usize) -> Self {
-        Self { file: file.clone(), columns, rows: rows.max(1), next: 0, reader: None }
+impl Rows {
+    fn new(groups: Arc<Groups>, columns: ProjectionMask, rows: usize) -> Self {
+        Self { groups, columns, rows: rows.max(1), next: 0, reader: None }
     }
 
-    fn open(&mut self) -> Result<ParquetRecordBatchReader, Why> {
-        let fields = self.file.metadata.schema().fields();
-        let reader = reader(&self.file, self.next, self.columns.clone(), fields, self.rows)?;
+    /// The row group that they are in.
+    fn group(&self) -> usize {
+        self.next.saturating_sub(1)
+    }
+
+    fn open(&mut self, file: &SpansFile) -> Result<ParquetRecordBatchReader, Why> {
+        let (fields, pages) = (file.metadata.schema().fields(), self.groups.pages(self.next)?);
+        let reader = reader_from(file, (self.next, 0), pages, self.columns.clone(), fields, self.rows)?;
         self.next += 1;
         Ok(reader)
     }
-}
 
-impl Iterator for Groups {
-    type Item = Result<RecordBatch, Why>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self, file: &SpansFile) -> Option<Result<RecordBatch, Why>> {
         loop {
             if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
                 return Some(batch.map_err(|error| ParquetError::from(error).into()));
             }
-            if self.next == self.file.metadata.metadata().num_row_groups() {
+            if self.next == file.metadata.metadata().num_row_groups() {
                 return None;
             }
-            match self.open() {
+            match self.open(file) {
                 Ok(reader) => self.reader = Some(reader),
                 Err(error) => {
-                    self.next = self.file.metadata.metadata().num_row_groups();
+                    self.next = file.metadata.metadata().num_row_groups();
                     return Some(Err(error));
                 }
             }
@@ -114,7 +135,7 @@ impl Iterator for Groups {
 
 /// The spans of one trace after the other.
 struct Traces {
-    groups: Groups,
+    rows: Rows,
     batch: Option<RecordBatch>,
     /// The next row of the batch.
     row: usize,
@@ -124,16 +145,16 @@ struct Traces {
 
 impl Traces {
     /// The spans of a trace, which is the same as before or a later one.
-    fn spans_of(&mut self, trace: &[u8; 16]) -> Result<&[[u8; 8]], Why> {
+    fn spans_of(&mut self, trace: &[u8; 16], file: &SpansFile) -> Result<&[[u8; 8]], Why> {
         if self.trace.as_ref() != Some(trace) {
             self.trace = Some(*trace);
             self.spans.clear();
-            self.read(trace)?;
+            self.read(trace, file)?;
         }
         Ok(&self.spans)
     }
 
-    fn read(&mut self, trace: &[u8; 16]) -> Result<(), Why> {
+    fn read(&mut self, trace: &[u8; 16], file: &SpansFile) -> Result<(), Why> {
         loop {
             if let Some(batch) = &self.batch {
                 let (traces, spans) = (ids::<16>(batch, 0)?, ids::<8>(batch, 1)?);
@@ -146,7 +167,7 @@ impl Traces {
                 }
             }
             self.row = 0;
-            self.batch = self.groups.next().transpose()?;
+            self.batch = self.rows.next(file).transpose()?;
             if self.batch.is_none() {
                 return Ok(());
             }

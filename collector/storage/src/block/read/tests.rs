@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::{Block, BlockError, Cache};
 use crate::{
-    block::{BlockWriter, FILTER, Layout, META, RESOURCES, SHAPES, SPANS, Spec},
+    block::{BlockWriter, FILTER, Layout, META, RESOURCES, SHAPES, SPANS, Spec, WriteError},
     columns::{
         Builder, Spans,
         tests::{arbitrary, columns, spans},
@@ -328,40 +328,57 @@ fn pair(key: &str, text: &str) -> KeyValue {
 }
 
 #[test]
-fn a_block_of_the_first_version_can_be_read_and_merged() {
-    let disk = SimDisk::new();
-    let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(disk), Path::new("/blocks")));
-    let path = "default/blocks/1970-01-01/00000000-0000-0000-0000-000000000001";
-    let files: [(&str, &[u8]); 4] = [
+fn blocks_of_former_versions_can_be_read_and_merged() {
+    let first: [(&str, &[u8]); 4] = [
         (SPANS, include_bytes!("../fixtures/version-1/spans.parquet")),
         (RESOURCES, include_bytes!("../fixtures/version-1/resources.parquet")),
         (FILTER, include_bytes!("../fixtures/version-1/filter.bin")),
         (META, include_bytes!("../fixtures/version-1/meta.json")),
     ];
-    for (name, bytes) in files {
-        store.put(&format!("{path}/{name}"), bytes.into()).unwrap();
+    let second: [(&str, &[u8]); 5] = [
+        (SPANS, include_bytes!("../fixtures/version-2/spans.parquet")),
+        (SHAPES, include_bytes!("../fixtures/version-2/shapes.parquet")),
+        (RESOURCES, include_bytes!("../fixtures/version-2/resources.parquet")),
+        (FILTER, include_bytes!("../fixtures/version-2/filter.bin")),
+        (META, include_bytes!("../fixtures/version-2/meta.json")),
+    ];
+    for (version, files, count) in [(1, &first[..], 120), (2, &second[..], 2500)] {
+        let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(SimDisk::new()), Path::new("/blocks")));
+        let path = "default/blocks/1970-01-01/00000000-0000-0000-0000-000000000001";
+        for (name, bytes) in files {
+            store.put(&format!("{path}/{name}"), Bytes::from_static(bytes)).unwrap();
+        }
+        let old = Block::open(store.clone(), path, Arc::new(Cache::new(1 << 20))).unwrap();
+        assert_eq!((old.meta().version, old.meta().spans), (version, count));
+        let said = scanned(&old, 10);
+        assert_eq!(said.len() as u64, count);
+        let spec = Spec {
+            id: Uuid::from_u128(2),
+            tenant: Tenant::default(),
+            level: 1,
+            created_ms: 0,
+            wal: Vec::new(),
+            replaces: vec![old.meta().id],
+            may_duplicate: false,
+            owner: None,
+        };
+        let layout = Layout { shape_bytes: Some(0), ..Layout::default() };
+        let mut writer = BlockWriter::create(store.clone(), &spec, [&**old.meta()], layout).unwrap();
+        let sizes = (1000, layout.group_rows);
+        crate::block::merge(&mut writer, std::iter::once(&old), sizes, || Ok::<_, WriteError>(())).unwrap();
+        writer.finish(old.resources().unwrap().values()).unwrap();
+        let new = Block::open(store, &spec.path(), Arc::new(Cache::new(1 << 20))).unwrap();
+        assert!(new.meta().version > 2 && new.meta().files.contains_key(SHAPES));
+        assert_eq!(scanned(&new, 10), said);
+        let ids: Vec<[u8; 16]> = new
+            .batches(1000)
+            .flat_map(|rows| {
+                rows.unwrap().column(core::TRACE_ID).as_fixed_size_binary().value_data().as_chunks().0.to_vec()
+            })
+            .collect();
+        for id in ids.chunk_by(|a, b| a == b).map(|run| TraceId::new(run[0]).unwrap()) {
+            let found = |block: &Block| once(spans(&block.trace(&id).unwrap().unwrap()));
+            assert_eq!(found(&new), found(&old));
+        }
     }
-    let old = Block::open(store.clone(), path, Arc::new(Cache::new(1 << 20))).unwrap();
-    assert_eq!((old.meta().version, old.meta().spans), (1, FIXTURE_SPANS));
-    let said = scanned(&old, 10);
-    assert_eq!(said.len() as u64, FIXTURE_SPANS);
-    let inputs: Vec<_> = old.batches(10).map(Result::unwrap).collect();
-    let resources: Vec<_> = old.resources().unwrap().values().cloned().collect();
-    let spec = Spec {
-        id: Uuid::from_u128(2),
-        tenant: Tenant::default(),
-        level: 1,
-        created_ms: 0,
-        wal: Vec::new(),
-        replaces: vec![old.meta().id],
-        may_duplicate: false,
-        owner: None,
-    };
-    let layout = Layout { shape_bytes: Some(0), ..Layout::default() };
-    BlockWriter::write_all(&store, &spec, &inputs, &resources, layout).unwrap();
-    let new = Block::open(store, &spec.path(), Arc::new(Cache::new(1 << 20))).unwrap();
-    assert!(new.meta().version > 1 && new.meta().files.contains_key(SHAPES));
-    assert_eq!(scanned(&new, 10), said);
 }
-
-const FIXTURE_SPANS: u64 = 120;

@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use arrow_array::{
-    Array, FixedSizeBinaryArray, RecordBatch,
+    Array, ArrayRef, FixedSizeBinaryArray,
     cast::AsArray,
+    new_null_array,
     types::{Int32Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type},
 };
 use parquet::schema::types::ColumnDescPtr;
 
 use super::{
     WriteError,
-    attributes::Attributes,
+    attributes::{Attributes, Loaded},
     chunk::{Chunk, ChunkWriter},
     flat::{Flat, gather_keys},
     levels::{Levels, Validity},
@@ -25,21 +26,26 @@ use super::{
     wrong,
 };
 use crate::{
-    merge::{locate, starts},
-    schema::{Type, core},
+    merge::{Inputs, is_null, locate, starts},
+    schema::{self, Type, core},
 };
 
-/// Some rows of some batches on their way into row groups.
+/// Some rows on their way into row groups.
 pub struct Columns<'a> {
     pub chunks: &'a mut ChunkWriter,
-    pub leaves: &'a [ColumnDescPtr],
-    pub batches: &'a [RecordBatch],
-    /// Places in the concatenation of the batches.
+    /// Each with the column that it is of.
+    pub leaves: &'a [(usize, ColumnDescPtr)],
+    pub inputs: &'a mut dyn Inputs,
+    /// Counted through all inputs.
     pub rows: &'a [u32],
     /// Parts of `rows`.
     pub groups: &'a [Range<usize>],
     /// For each row group, its columns so far.
     pub done: Vec<Vec<Chunk>>,
+    /// What rows have several columns by.
+    pub shapes: Option<&'a mut Shapes>,
+    /// The shapes of `rows`, when there are any.
+    pub numbers: Vec<u32>,
 }
 
 /// What a bound is good for is skipping pages: of random ids and of hashes there is none.
@@ -49,93 +55,101 @@ enum Bounds {
     No,
 }
 
-impl<'a> Columns<'a> {
+impl Columns<'_> {
     /// Writes all columns but those of shapes. `traces` are those of `rows`.
     pub fn write(
         &mut self,
         traces: &[[u8; 16]],
         attributes: &[(String, Type)],
-        mut shapes: Option<&mut Shapes>,
         parents: &mut Parents,
         summary: &mut Summary,
     ) -> Result<(), WriteError> {
         summary.traces(traces);
-        let attributes = Attributes::of(self.batches, attributes)?;
-        let numbers = match &mut shapes {
-            Some(shapes) => Some(shapes.number(self.batches, &attributes, self.rows)?),
-            None => None,
-        };
-        let own = |column: Column| shapes.as_ref().is_none_or(|shapes| !shapes.have(column));
+        let loaded = Loaded::of(self.inputs, attributes)?;
+        let attributes = Attributes::of(&loaded, attributes)?;
+        if let Some(shapes) = &mut self.shapes {
+            self.numbers = shapes.number(self.inputs, &attributes, self.rows)?;
+        }
         self.required(Bounds::Yes, traces, Values::Ids)?;
-        let spans: Vec<[u8; 8]> = Flat::of(self.batches, core::SPAN_ID, Flat::append_ids)?.gather_all(self.rows);
+        let spans: Vec<[u8; 8]> = self.flat(core::SPAN_ID, Flat::append_ids)?.gather_all(self.rows);
         self.required(Bounds::No, &spans, Values::Random)?;
         self.parents(traces, &spans, parents)?;
         drop(spans);
-        let starts = Flat::of(self.batches, core::START_TIME, Flat::append::<TimestampNanosecondType>)?;
+        let starts = self.flat(core::START_TIME, Flat::append::<TimestampNanosecondType>)?;
         let starts = starts.gather_all(self.rows);
         self.required(Bounds::Yes, &starts, Values::I64)?;
-        let durations = Flat::of(self.batches, core::DURATION, Flat::append::<Int64Type>)?.gather_all(self.rows);
+        let durations = self.flat(core::DURATION, Flat::append::<Int64Type>)?.gather_all(self.rows);
         self.required(Bounds::Yes, &durations, Values::I64)?;
         summary.times(&starts, &durations);
         drop((starts, durations));
-        if own(Column::Core(core::KIND)) {
-            let kinds = Flat::of(self.batches, core::KIND, Flat::append::<Int32Type>)?.gather_all(self.rows);
+        if self.own(Column::Core(core::KIND)) {
+            let kinds = self.flat(core::KIND, Flat::append::<Int32Type>)?.gather_all(self.rows);
             self.required(Bounds::Yes, &kinds, Values::I32)?;
         }
-        let codes = Flat::of(self.batches, core::STATUS_CODE, Flat::append::<Int32Type>)?;
+        let codes = self.flat(core::STATUS_CODE, Flat::append::<Int32Type>)?;
         self.optional(&codes, Bounds::Yes, |values| Values::I32(values))?;
         self.strings(core::STATUS_MESSAGE)?;
-        let names = FlatStrings::of(self.batches, core::NAME)?;
+        let pieces = [core::NAME, core::SERVICE_NAME].map(|at| self.inputs.core(at));
+        let [names, services] = pieces;
+        let (names, services) = (names?, services?);
+        let (names, services) = (FlatStrings::of(&names, core::NAME)?, FlatStrings::of(&services, core::SERVICE_NAME)?);
         let (keys, _) = gather_keys(&names.keys, self.rows);
         if keys.len() != self.rows.len() {
             return Err(wrong(core::NAME));
         }
-        if own(Column::Core(core::NAME)) {
+        if self.own(Column::Core(core::NAME)) {
             self.required(Bounds::Yes, &keys, |keys| Values::Keys { keys, table: names.table.values() })?;
         }
-        let services = FlatStrings::of(self.batches, core::SERVICE_NAME)?;
-        if own(Column::Core(core::SERVICE_NAME)) {
+        if self.own(Column::Core(core::SERVICE_NAME)) {
             self.keys(&services, Bounds::Yes)?;
         }
         summary.operations(&names, &services, self.rows);
         drop((names, services, keys));
-        let resources = Flat::of(self.batches, core::RESOURCE_ID, Flat::append::<UInt64Type>)?.gather_all(self.rows);
+        let resources = self.flat(core::RESOURCE_ID, Flat::append::<UInt64Type>)?.gather_all(self.rows);
         summary.resources(&resources);
         let resources: Vec<i64> = resources.into_iter().map(u64::cast_signed).collect();
         self.required(Bounds::No, &resources, Values::I64)?;
         for column in [core::SCOPE_NAME, core::SCOPE_VERSION] {
-            if own(Column::Core(column)) {
+            if self.own(Column::Core(column)) {
                 self.strings(column)?;
             }
         }
         self.binary(core::SCOPE_FIELDS)?;
-        if own(Column::Core(core::SCOPE_SCHEMA_URL)) {
+        if self.own(Column::Core(core::SCOPE_SCHEMA_URL)) {
             self.strings(core::SCOPE_SCHEMA_URL)?;
         }
         self.strings(core::TRACE_STATE)?;
-        if own(Column::Core(core::FLAGS)) {
+        if self.own(Column::Core(core::FLAGS)) {
             let flags = self.unsigned(core::FLAGS)?.gather_all(self.rows);
             self.required(Bounds::No, &flags, Values::I32)?;
         }
         for column in [core::DROPPED_ATTRIBUTES, core::DROPPED_EVENTS, core::DROPPED_LINKS] {
-            self.optional(&self.unsigned(column)?, Bounds::No, |values| Values::I32(values))?;
+            let counts = self.unsigned(column)?;
+            self.optional(&counts, Bounds::No, |values| Values::I32(values))?;
         }
         self.events()?;
         self.links()?;
         self.lists(&attributes)?;
         self.binary(core::RAW)?;
-        if let Some(numbers) = numbers {
-            let numbers: Vec<i32> = numbers.into_iter().map(u32::cast_signed).collect();
+        if self.shapes.is_some() {
+            let numbers: Vec<i32> = self.numbers.iter().copied().map(u32::cast_signed).collect();
             self.required(Bounds::No, &numbers, Values::Numbers)?;
         }
-        for at in (0..attributes.columns().len()).filter(|at| own(Column::Attribute(*at))) {
-            self.attribute(&attributes, at)?;
+        for at in 0..attributes.columns().len() {
+            if self.own(Column::Attribute(at)) {
+                self.attribute(&attributes, at)?;
+            }
         }
         Ok(())
     }
 
+    /// Whether the file of spans has a column.
+    fn own(&self, column: Column) -> bool {
+        self.shapes.as_ref().is_none_or(|shapes| !shapes.have(column))
+    }
+
     fn parents(&mut self, traces: &[[u8; 16]], spans: &[[u8; 8]], parents: &mut Parents) -> Result<(), WriteError> {
-        let ids = Flat::of(self.batches, core::PARENT_SPAN_ID, Flat::append_ids)?;
+        let ids = self.flat(core::PARENT_SPAN_ID, Flat::append_ids)?;
         let ids: Vec<Option<[u8; 8]>> = self.rows.iter().map(|row| ids.get(*row as usize)).collect();
         let found = parents.find(traces, spans, &ids);
         // Those that are found need no id.
@@ -152,9 +166,18 @@ impl<'a> Columns<'a> {
         })
     }
 
+    /// A core column.
+    fn flat<T: Copy + Default>(
+        &mut self,
+        at: usize,
+        append: impl Fn(&mut Flat<T>, &dyn Array) -> Option<()>,
+    ) -> Result<Flat<T>, WriteError> {
+        Flat::of(&self.inputs.core(at)?, at, append)
+    }
+
     /// As the signed numbers that Parquet has.
-    fn unsigned(&self, at: usize) -> Result<Flat<i32>, WriteError> {
-        Flat::of(self.batches, at, |flat, array| {
+    fn unsigned(&mut self, at: usize) -> Result<Flat<i32>, WriteError> {
+        self.flat(at, |flat, array| {
             let array = array.as_primitive_opt::<UInt32Type>()?;
             flat.append_with(array, u32::cast_signed);
             Some(())
@@ -163,7 +186,8 @@ impl<'a> Columns<'a> {
 
     /// Writes a column of strings that may be null.
     fn strings(&mut self, at: usize) -> Result<(), WriteError> {
-        self.keys(&FlatStrings::of(self.batches, at)?, Bounds::Yes)
+        let pieces = self.inputs.core(at)?;
+        self.keys(&FlatStrings::of(&pieces, at)?, Bounds::Yes)
     }
 
     fn keys(&mut self, flat: &FlatStrings<'_>, bounds: Bounds) -> Result<(), WriteError> {
@@ -177,12 +201,13 @@ impl<'a> Columns<'a> {
 
     /// Writes a column of bytes that may be null.
     fn binary(&mut self, at: usize) -> Result<(), WriteError> {
-        let mut flat = FlatStrings::new(self.batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in self.batches {
-            let array = batch.column(at).as_binary_opt::<i32>().ok_or_else(|| wrong(at))?;
-            if array.null_count() == array.len() {
-                flat.nulls(array.len());
+        let pieces = self.inputs.core(at)?;
+        let mut flat = FlatStrings::new(self.inputs.all_rows());
+        for piece in &pieces {
+            if is_null(piece) || piece.null_count() == piece.len() {
+                flat.nulls(piece.len());
             } else {
+                let array = piece.as_binary_opt::<i32>().ok_or_else(|| wrong(at))?;
                 flat.keys.reserve(array.len());
                 for value in array {
                     match value {
@@ -223,18 +248,20 @@ impl<'a> Columns<'a> {
     }
 
     fn attribute(&mut self, attributes: &Attributes<'_>, at: usize) -> Result<(), WriteError> {
+        let pieces = attributes.read(self.inputs, at)?;
         match attributes.columns()[at].1 {
-            Type::String => self.keys(&attributes.strings(at)?, Bounds::Yes),
-            Type::Int => self.optional(&attributes.ints(at)?, Bounds::Yes, |values| Values::I64(values)),
-            Type::Double => self.optional(&attributes.doubles(at)?, Bounds::Yes, |values| Values::F64(values)),
-            Type::Bool => self.optional(&attributes.bools(at)?, Bounds::Yes, |values| Values::Bool(values)),
+            Type::String => self.keys(&attributes.strings(at, &pieces)?, Bounds::Yes),
+            Type::Int => self.optional(&attributes.ints(at, &pieces)?, Bounds::Yes, |values| Values::I64(values)),
+            Type::Double => self.optional(&attributes.doubles(at, &pieces)?, Bounds::Yes, |values| Values::F64(values)),
+            Type::Bool => self.optional(&attributes.bools(at, &pieces)?, Bounds::Yes, |values| Values::Bool(values)),
         }
     }
 
     fn events(&mut self) -> Result<(), WriteError> {
-        let of = |batch: &'a RecordBatch| Events::new(batch.column(core::EVENTS)).ok_or_else(|| wrong(core::EVENTS));
-        let inputs = self.batches.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-        let (starts, rows) = (starts(self.batches), self.rows);
+        let pieces = typed(self.inputs.core(core::EVENTS)?, core::EVENTS);
+        let inputs = pieces.iter().map(|piece| Events::new(piece).ok_or_else(|| wrong(core::EVENTS)));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let (starts, rows) = (starts(pieces.iter().map(|piece| piece.len())), self.rows);
         self.each_group(|group, write| {
             let rows = Slots::rows(rows[group].iter().map(|row| locate(&starts, *row)));
             let events = rows.list(|(input, row)| {
@@ -256,9 +283,10 @@ impl<'a> Columns<'a> {
     }
 
     fn links(&mut self) -> Result<(), WriteError> {
-        let of = |batch: &'a RecordBatch| Links::new(batch.column(core::LINKS)).ok_or_else(|| wrong(core::LINKS));
-        let inputs = self.batches.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-        let (starts, rows) = (starts(self.batches), self.rows);
+        let pieces = typed(self.inputs.core(core::LINKS)?, core::LINKS);
+        let inputs = pieces.iter().map(|piece| Links::new(piece).ok_or_else(|| wrong(core::LINKS)));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let (starts, rows) = (starts(pieces.iter().map(|piece| piece.len())), self.rows);
         self.each_group(|group, write| {
             let rows = Slots::rows(rows[group].iter().map(|row| locate(&starts, *row)));
             let links = rows.list(|(input, row)| {
@@ -304,7 +332,8 @@ impl<'a> Columns<'a> {
     ) -> Result<(), WriteError> {
         self.done.resize_with(self.groups.len(), Vec::new);
         for (group, done) in self.groups.iter().zip(&mut self.done) {
-            each(group.clone(), &mut Leaves { chunks: self.chunks, leaves: self.leaves, done })?;
+            let shapes = self.shapes.as_deref_mut().map(|shapes| (shapes, &self.numbers[group.clone()]));
+            each(group.clone(), &mut Leaves { chunks: self.chunks, leaves: self.leaves, done, shapes })?;
         }
         Ok(())
     }
@@ -313,13 +342,21 @@ impl<'a> Columns<'a> {
 /// Writes the next columns of a row group.
 struct Leaves<'a> {
     chunks: &'a mut ChunkWriter,
-    leaves: &'a [ColumnDescPtr],
+    leaves: &'a [(usize, ColumnDescPtr)],
     done: &'a mut Vec<Chunk>,
+    /// With those of the rows.
+    shapes: Option<(&'a mut Shapes, &'a [u32])>,
 }
 
 impl Leaves<'_> {
     fn chunk(&mut self, levels: &Levels<'_>, values: &Values<'_>, bounds: Bounds) -> Result<(), WriteError> {
-        let leaf = &self.leaves[self.done.len()];
+        let at = self.done.len();
+        let (column, leaf) = &self.leaves[at];
+        // The first leaf of a list tells for all of them.
+        let is_first = at == 0 || self.leaves[at - 1].0 != *column;
+        if let Some((shapes, numbers)) = self.shapes.as_mut().filter(|_| is_first) {
+            shapes.note(*column, numbers, levels);
+        }
         self.done.push(self.chunks.write(leaf, levels, values, bounds == Bounds::Yes)?);
         Ok(())
     }
@@ -397,6 +434,15 @@ impl Leaves<'_> {
             _ => None,
         })
     }
+}
+
+/// Pieces of a core column, also where it has no values.
+fn typed(pieces: Vec<ArrayRef>, at: usize) -> Vec<ArrayRef> {
+    let typed = |piece: ArrayRef| match is_null(&piece) {
+        true => new_null_array(schema::CORE[at].data_type(), piece.len()),
+        false => piece,
+    };
+    pieces.into_iter().map(typed).collect()
 }
 
 /// The values that are there.

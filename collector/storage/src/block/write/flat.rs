@@ -1,13 +1,14 @@
-//! The rows of several inputs as one column, and the gathering of some of them in another order.
+//! The pieces of a column as one, and the gathering of some of them in another order.
 
 use arrow_array::{
-    Array, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, cast::AsArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, cast::AsArray,
 };
 use arrow_buffer::ArrowNativeType;
 
 use super::{WriteError, levels::Validity, strings::NULL, wrong};
+use crate::merge::is_null;
 
-/// Values of a column, one input after the other.
+/// Values of a column, one piece after the other.
 pub struct Flat<T> {
     pub values: Vec<T>,
     /// 1 for a value, 0 for a null; None: no nulls.
@@ -71,17 +72,26 @@ impl<T: Copy + Default> Flat<T> {
 }
 
 impl<T: Copy + Default> Flat<T> {
-    /// A column of all inputs.
+    /// A column in pieces.
     pub fn of(
-        inputs: &[RecordBatch],
+        pieces: &[ArrayRef],
         at: usize,
         append: impl Fn(&mut Self, &dyn Array) -> Option<()>,
     ) -> Result<Self, WriteError> {
-        let mut flat = Self::new(inputs.iter().map(RecordBatch::num_rows).sum());
-        for input in inputs {
-            append(&mut flat, input.column(at)).ok_or_else(|| wrong(at))?;
-        }
+        let mut flat = Self::new(pieces.iter().map(|piece| piece.len()).sum());
+        flat.extend(pieces, append).ok_or_else(|| wrong(at))?;
         Ok(flat)
+    }
+
+    /// Appends pieces; None if one is of another type.
+    pub fn extend(&mut self, pieces: &[ArrayRef], append: impl Fn(&mut Self, &dyn Array) -> Option<()>) -> Option<()> {
+        pieces.iter().try_for_each(|piece| match is_null(piece) {
+            true => {
+                self.nulls(piece.len());
+                Some(())
+            }
+            false => append(self, piece),
+        })
     }
 }
 

@@ -41,6 +41,29 @@ impl Levels<'_> {
         }
     }
 
+    /// The rows that are not null, of a column whose rows may be.
+    pub fn each_present(&self, mut row: impl FnMut(usize)) {
+        match self {
+            Self::Required { .. } | Self::Absent { .. } => {}
+            Self::Optional(validity) => {
+                for (byte, first) in validity.bits.iter().zip((0..validity.rows).step_by(8)) {
+                    let mut left = *byte;
+                    while left != 0 {
+                        let at = first + left.trailing_zeros() as usize;
+                        if at < validity.rows {
+                            row(at);
+                        }
+                        left &= left - 1;
+                    }
+                }
+            }
+            Self::Nested { definitions, repetitions, .. } => {
+                let firsts = definitions.iter().zip(*repetitions).filter(|(_, repetition)| **repetition == 0);
+                firsts.zip(0..).filter(|((definition, _), _)| **definition > 0).for_each(|(_, at)| row(at));
+            }
+        }
+    }
+
     /// The place `rows` rows after `from`.
     pub fn advance(&self, from: &Cut, rows: usize) -> Cut {
         let row = from.row + rows;

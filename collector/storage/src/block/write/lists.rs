@@ -60,9 +60,9 @@ impl<'a> Pairs<'a> {
         Some(range(self.lists, row)?.map(move |at| self.entry(at)))
     }
 
-    /// All attributes of all rows, in order, with the row.
-    pub fn is_empty(&self) -> bool {
-        self.lists.null_count() == self.lists.len()
+    /// The attributes of all rows, in order.
+    pub fn all(self) -> impl Iterator<Item = Entry<'a>> {
+        (0..self.lists.len()).filter_map(move |row| self.row(row)).flatten()
     }
 
     fn entry(&self, at: usize) -> Entry<'a> {

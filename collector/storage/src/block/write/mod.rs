@@ -1,7 +1,7 @@
 //! Writes blocks.
 //!
-//! Batches in memory form come in; `columns` takes them a column at a time: `flat`, `strings`, `lists` and `attributes`
-//! read the column of all batches, put its rows into order and take the nulls out. `parents` finds the rows of parents,
+//! Rows in memory form come in; `columns` asks for a column at a time: `flat`, `strings`, `lists` and `attributes`
+//! read the column of all inputs, put its rows into order and take the nulls out. `parents` finds the rows of parents,
 //! `nested` makes levels of lists. `chunk` makes pages of the values: `values` chooses an encoding, `encode` has them,
 //! `levels` the nulls, `stats` the bounds, `thrift` the headers. `shapes` takes the columns out that follow from others.
 //! `spans` puts row groups into a file, `checked` its checksum; `summary` gathers what the meta says.
@@ -31,8 +31,7 @@ mod values;
 
 use std::{io, sync::Arc};
 
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, cast::AsArray};
-use arrow_select::take::take_record_batch;
+use arrow_array::RecordBatch;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -48,11 +47,11 @@ use self::{
     shapes::Shapes,
     spans::{SpansWriter, Written},
 };
-use super::{FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS, Spec};
+use super::{BlockError, FILTER, File, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS, Spec};
 use crate::{
     columns::{Resource, resources_batch},
-    merge::{Counts, OrderError, locate, order, starts},
-    schema::{self, Type, core},
+    merge::{Batches, Counts, Inputs, OrderError, order},
+    schema::{self, Type},
     store::{self, Sink, Store, StoreError},
 };
 
@@ -71,7 +70,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { group_rows: 96 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
+        Self { group_rows: 128 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
     }
 }
 
@@ -120,6 +119,9 @@ pub enum WriteError {
     /// The meta cannot be written.
     #[error(transparent)]
     Meta(#[from] MetaError),
+    /// Rows cannot be read.
+    #[error("cannot read a block to merge it: {0}")]
+    Read(#[from] BlockError),
     /// Attributes are counted in 32 bits.
     #[error("more than 4 billion attributes at once")]
     TooMany,
@@ -170,8 +172,6 @@ pub struct BlockWriter {
     layout: Layout,
     /// From the first rows on, which tell whether there will be shapes.
     spans: Option<SpansWriter<Box<dyn Sink>>>,
-    /// Rows that have come and are not yet written.
-    waiting: Vec<RecordBatch>,
     /// Rows that have come, and exact duplicates among them that were left out.
     taken: u64,
     duplicates: u64,
@@ -193,8 +193,8 @@ impl BlockWriter {
         let mut layout = layout;
         loop {
             let mut writer = Self::with_counts(store.clone(), spec, counts.clone(), layout)?;
-            writer.wait(batches);
-            match (writer.finish(resources), layout.with_fewer_shapes()) {
+            let written = writer.write(&mut Batches(batches)).and_then(|()| writer.finish(resources));
+            match (written, layout.with_fewer_shapes()) {
                 (Err(WriteError::TooManyShapes), Some(fewer)) => layout = fewer,
                 (written, _) => return written,
             }
@@ -222,41 +222,24 @@ impl BlockWriter {
     /// Those of the store.
     pub fn with_counts(store: Arc<dyn Store>, spec: &Spec, counts: Counts, layout: Layout) -> Result<Self, WriteError> {
         let (path, meta, attributes) = (spec.path(), Meta::new(spec), counts.promoted());
-        Ok(Self {
-            store,
-            path,
-            meta,
-            counts,
-            attributes,
-            layout,
-            spans: None,
-            waiting: Vec::new(),
-            taken: 0,
-            duplicates: 0,
-        })
+        Ok(Self { store, path, meta, counts, attributes, layout, spans: None, taken: 0, duplicates: 0 })
     }
 
-    /// Takes a window: rows in memory form, in any order, none of a trace before those of the windows before. The last
-    /// trace of a window may go on in the next one. Rows wait until there are about enough for a row group, and memory holds no
-    /// more of them.
+    /// Takes rows in memory form, in any order, of no trace that would come before one that was taken. They make row groups of
+    /// their own. Spans of a trace that was taken may come, if they are after those in order: exact duplicates are found among the
+    /// rows that come together.
     ///
     /// # Errors
-    /// Those of the store, and when a batch is not in memory form.
-    pub fn write(&mut self, window: &[RecordBatch]) -> Result<(), WriteError> {
-        self.wait(window);
-        let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        // The next one may be as large as this one.
-        let is_full = rows(&self.waiting) + rows(window) > self.layout.group_rows;
-        let bytes: usize = self.waiting.iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
-        if is_full || bytes >= MAX_WAITING_BYTES {
-            self.write_waiting(false)?;
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, batches: &[RecordBatch]) {
-        let batches = batches.iter().filter(|batch| batch.num_rows() > 0);
-        self.waiting.extend(batches.inspect(|batch| self.taken += batch.num_rows() as u64).cloned());
+    /// Those of the store and of the inputs, and when they are not in memory form.
+    pub fn write(&mut self, rows: &mut dyn Inputs) -> Result<(), WriteError> {
+        let order = order(rows)?;
+        self.taken += rows.all_rows() as u64;
+        self.duplicates += order.duplicates as u64;
+        let spans = match self.spans.take() {
+            Some(spans) => spans,
+            None => self.create_spans(rows)?,
+        };
+        self.spans.insert(spans).write(rows, &order.rows)
     }
 
     /// How many rows have come.
@@ -264,39 +247,8 @@ impl BlockWriter {
         self.taken
     }
 
-    /// Writes the rows that wait, but not those of the last trace, unless it is the last of all: more of it may come, which
-    /// may have to be among those. A trace that is a row group by itself is written as it comes.
-    fn write_waiting(&mut self, all: bool) -> Result<(), WriteError> {
-        let batches = std::mem::take(&mut self.waiting);
-        let mut order = order(&batches)?;
-        self.duplicates += order.duplicates as u64;
-        if !all && let Some(last) = order.rows.last() {
-            let starts = starts(&batches);
-            let trace = |row: &u32| {
-                let (batch, row) = locate(&starts, *row);
-                batches[batch].column(core::TRACE_ID).as_fixed_size_binary().value(row)
-            };
-            let last = trace(last);
-            let of_last = order.rows.iter().rev().take_while(|row| trace(row) == last).count();
-            if of_last < order.rows.len() {
-                let mut later = order.rows.split_off(order.rows.len() - of_last);
-                later.sort_unstable();
-                for rows in later.chunk_by(|a, b| locate(&starts, *a).0 == locate(&starts, *b).0) {
-                    let batch = locate(&starts, rows[0]).0;
-                    let rows: UInt32Array = rows.iter().map(|row| locate(&starts, *row).1 as u32).collect();
-                    self.waiting.push(take_record_batch(&batches[batch], &rows)?);
-                }
-            }
-        }
-        let spans = match self.spans.take() {
-            Some(spans) => spans,
-            None => self.create_spans(&batches)?,
-        };
-        self.spans.insert(spans).write(&batches, &order.rows)
-    }
-
     /// Begins the file of spans; these are its first.
-    fn create_spans(&self, first: &[RecordBatch]) -> Result<SpansWriter<Box<dyn Sink>>, WriteError> {
+    fn create_spans(&self, first: &mut dyn Inputs) -> Result<SpansWriter<Box<dyn Sink>>, WriteError> {
         let shapes = match self.layout.shape_bytes {
             Some(bytes) => shapes::choose(first, &self.attributes, self.counts.spans() as usize, bytes)?,
             None => Vec::new(),
@@ -306,16 +258,15 @@ impl BlockWriter {
         SpansWriter::new(sink, self.attributes.clone(), shapes, self.layout)
     }
 
-    /// Writes what is left and the small files; once this returns, the block is there. `resources` has those that the spans
+    /// Writes the small files; once this returns, the block is there. `resources` has those that the spans
     /// name, and may have others.
     ///
     /// # Errors
     /// Those of the store, and when the block would not have all rows that came.
     pub fn finish<'a>(mut self, resources: impl IntoIterator<Item = &'a Resource>) -> Result<Meta, WriteError> {
-        self.write_waiting(true)?;
         let spans = match self.spans.take() {
             Some(spans) => spans,
-            None => self.create_spans(&[])?,
+            None => self.create_spans(&mut Batches(&[]))?,
         };
         let Self { store, path, mut meta, counts, attributes, taken, duplicates, .. } = self;
         let Written { file, sink, summary, shapes } = spans.finish()?;
@@ -348,16 +299,8 @@ impl BlockWriter {
     }
 }
 
-/// Row groups are smaller where spans are large. Dictionaries that batches share count for each.
-const MAX_WAITING_BYTES: usize = 512 << 20;
-
 /// So many attributes are listed in a meta.
 const MAX_ATTRIBUTES: usize = 1000;
-
-/// About what the rows of a column take.
-fn bytes_of(array: &ArrayRef) -> usize {
-    array.to_data().get_slice_memory_size().unwrap_or_default()
-}
 
 fn table_file(table: &RecordBatch) -> Result<(Vec<u8>, File), WriteError> {
     let properties = WriterProperties::builder()

@@ -7,26 +7,27 @@
 use std::{hash::BuildHasher, sync::Arc};
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt32Array, UInt64Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt32Array,
+    UInt64Array,
     builder::StringDictionaryBuilder,
     cast::AsArray,
-    types::{Int32Type, UInt32Type},
+    types::{Float64Type, Int32Type, Int64Type, UInt32Type},
 };
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
-use arrow_select::take::take_record_batch;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{
     WriteError,
-    attributes::Attributes,
+    attributes::{Attributes, Loaded},
     flat::Flat,
+    levels::Levels,
     lists::Value,
     strings::{FlatStrings, NULL},
 };
 use crate::{
-    block::shapes::{SHAPE_ID, SPANS_OF_SHAPE},
-    merge::{locate, starts},
+    block::shapes::{HAS_COLUMNS, SHAPE_ID, SPANS_OF_SHAPE},
+    merge::{Batches, Inputs, MAX_COLUMNS, is_null, locate, starts},
     schema::{self, Type, core},
 };
 
@@ -61,27 +62,32 @@ pub const MAX_SHAPES: usize = 1 << 17;
 
 /// The columns that shall be in shapes; none when there had better be no shapes. A column pays when it takes fewer bytes beside
 /// the ones chosen before (by the entropy of both together) than alone, and the shapes that come of it, `shape_bytes` each,
-/// do not take more than that, and as long as there are not too many. `batches` are the first rows of the block,
+/// do not take more than that, and as long as there are not too many. `first` are the first rows of the block,
 /// which will have `all`.
 pub fn choose(
-    batches: &[RecordBatch],
+    first: &mut dyn Inputs,
     attributes: &[(String, Type)],
     all: usize,
     shape_bytes: usize,
 ) -> Result<Vec<Column>, WriteError> {
-    let sample = sample(batches)?;
-    let rows: usize = sample.iter().map(RecordBatch::num_rows).sum();
+    let stride = first.all_rows().div_ceil(SAMPLE_ROWS).max(1);
+    // From all over: those that come in one request are alike.
+    let sample: Vec<u32> = (0..first.all_rows() as u32).step_by(stride).collect();
+    let sample = first.pick(&sample)?;
+    let sample = &mut Batches(&sample);
+    let rows = sample.all_rows();
     if rows == 0 {
         return Ok(Vec::new());
     }
-    let attributes = Attributes::of(&sample, attributes)?;
-    let coded = |column| Ok::<_, WriteError>(Some((column, Coded::of(column, &sample, &attributes, rows / 4 + 1)?)));
-    let with_codes = |column| match coded(column) {
-        Ok(Some((column, Some(coded)))) => Some(Ok((column, coded.codes))),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
+    let loaded = Loaded::of(sample, attributes)?;
+    let attributes = Attributes::of(&loaded, attributes)?;
+    let mut with_codes = |column: Column| {
+        let coded = column.read(sample, &attributes);
+        let coded = coded
+            .and_then(|pieces| Ok(Coded::of(column, &pieces, &attributes, rows / 4 + 1)?.map(|coded| coded.codes)));
+        coded.map(|codes| Some((column, codes?))).transpose()
     };
-    let core = CORE.into_iter().map(Column::Core).filter_map(with_codes).collect::<Result<Vec<_>, _>>()?;
+    let core = CORE.into_iter().map(Column::Core).filter_map(&mut with_codes).collect::<Result<Vec<_>, _>>()?;
     let others = (0..attributes.columns().len()).map(Column::Attribute).filter_map(with_codes);
     let mut others = others.collect::<Result<Vec<_>, _>>()?;
     others.sort_by_cached_key(|(_, codes)| std::cmp::Reverse((Joint::default().with(codes, rows).bits * 1e6) as u64));
@@ -105,23 +111,6 @@ pub fn choose(
         chosen.clear();
     }
     Ok(chosen)
-}
-
-/// Some of the rows, from all over: those that come in one request are alike.
-fn sample(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, WriteError> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let stride = rows.div_ceil(SAMPLE_ROWS).max(1);
-    let mut next = 0;
-    let mut sample = Vec::new();
-    for batch in batches {
-        let rows = (next..batch.num_rows()).step_by(stride);
-        let rows: UInt32Array = rows.map(|row| row as u32).collect();
-        next = next + rows.len() * stride - batch.num_rows();
-        if !rows.is_empty() {
-            sample.push(take_record_batch(batch, &rows)?);
-        }
-    }
-    Ok(sample)
 }
 
 /// Some columns of the sample together.
@@ -194,16 +183,19 @@ impl<'a> Said<'a> {
         }
     }
 
-    fn of_core(batch: &'a RecordBatch, at: usize, row: usize) -> Option<Self> {
-        let array = batch.column(at);
-        if array.is_null(row) {
+    /// What a piece of a column has in a row.
+    fn at(piece: &'a dyn Array, row: usize) -> Option<Self> {
+        if is_null(piece) || piece.is_null(row) {
             return None;
         }
-        match array.data_type() {
-            DataType::Int32 => Some(Self::Bits(array.as_primitive::<Int32Type>().value(row) as u64)),
-            DataType::UInt32 => Some(Self::Bits(array.as_primitive::<UInt32Type>().value(row).into())),
+        match piece.data_type() {
+            DataType::Int32 => Some(Self::Bits(piece.as_primitive::<Int32Type>().value(row) as u64)),
+            DataType::UInt32 => Some(Self::Bits(piece.as_primitive::<UInt32Type>().value(row).into())),
+            DataType::Int64 => Some(Self::Bits(piece.as_primitive::<Int64Type>().value(row) as u64)),
+            DataType::Float64 => Some(Self::Bits(piece.as_primitive::<Float64Type>().value(row).to_bits())),
+            DataType::Boolean => Some(Self::Bits(piece.as_boolean().value(row).into())),
             _ => {
-                let strings = array.as_dictionary_opt::<UInt32Type>()?;
+                let strings = piece.as_dictionary_opt::<UInt32Type>()?;
                 let values = strings.values().as_string_opt::<i32>()?;
                 Some(Self::Text(values.value(strings.keys().value(row) as usize).as_bytes()))
             }
@@ -215,26 +207,26 @@ impl<'a> Coded<'a> {
     /// None when there are more than `most` different values.
     fn of(
         column: Column,
-        batches: &'a [RecordBatch],
-        attributes: &Attributes<'a>,
+        pieces: &'a [ArrayRef],
+        attributes: &'a Attributes<'_>,
         most: usize,
     ) -> Result<Option<Self>, WriteError> {
         let number = |column| Self::numbers(&column, u64::from, most);
         Ok(match column {
             Column::Core(core::KIND) => {
-                let kinds = Flat::of(batches, core::KIND, |flat, array| {
+                let kinds = Flat::of(pieces, core::KIND, |flat, array| {
                     flat.append_with(array.as_primitive_opt::<Int32Type>()?, i32::cast_unsigned);
                     Some(())
                 });
                 number(kinds?)
             }
-            Column::Core(core::FLAGS) => number(Flat::of(batches, core::FLAGS, Flat::append::<UInt32Type>)?),
-            Column::Core(at) => Self::strings(FlatStrings::of(batches, at)?, most),
+            Column::Core(core::FLAGS) => number(Flat::of(pieces, core::FLAGS, Flat::append::<UInt32Type>)?),
+            Column::Core(at) => Self::strings(FlatStrings::of(pieces, at)?, most),
             Column::Attribute(at) => match attributes.columns()[at].1 {
-                Type::String => Self::strings(attributes.strings(at)?, most),
-                Type::Int => Self::numbers(&attributes.ints(at)?, i64::cast_unsigned, most),
-                Type::Double => Self::numbers(&attributes.doubles(at)?, f64::to_bits, most),
-                Type::Bool => Self::numbers(&attributes.bools(at)?, u64::from, most),
+                Type::String => Self::strings(attributes.strings(at, pieces)?, most),
+                Type::Int => Self::numbers(&attributes.ints(at, pieces)?, i64::cast_unsigned, most),
+                Type::Double => Self::numbers(&attributes.doubles(at, pieces)?, f64::to_bits, most),
+                Type::Bool => Self::numbers(&attributes.bools(at, pieces)?, u64::from, most),
             },
         })
     }
@@ -278,11 +270,18 @@ pub struct Shapes {
     values: Vec<Values>,
     /// How many spans each has.
     spans: Vec<u64>,
+    /// Which columns of the file of spans each has a value in, a bit each.
+    has: Vec<Bits>,
+    /// Columns that all have.
+    all_have: Bits,
     /// Their numbers, by the sum of the hashes of what they say. Each column has other hashes, and nobody outside knows the
     /// seed, so that two shapes have the same sum by one chance in 2^128.
     numbers: HashMap<u128, u32>,
     seed: u64,
 }
+
+/// One for each column of the file of spans.
+type Bits = [u8; (core::COUNT + MAX_COLUMNS).div_ceil(8)];
 
 /// What shapes say in a column.
 enum Values {
@@ -303,6 +302,8 @@ impl Shapes {
             columns,
             fields,
             spans: Vec::new(),
+            has: Vec::new(),
+            all_have: Bits::default(),
             numbers: HashMap::new(),
             seed: DefaultHashBuilder::default().hash_one(0),
         }
@@ -323,17 +324,17 @@ impl Shapes {
         Arc::new(Schema::new(fields))
     }
 
-    /// The numbers of the shapes of some rows: places in the concatenation of the batches. Among new shapes the more frequent
+    /// The numbers of the shapes of some rows, counted through all inputs. Among new shapes the more frequent
     /// come first: small numbers take less.
     pub fn number(
         &mut self,
-        batches: &[RecordBatch],
+        inputs: &mut dyn Inputs,
         attributes: &Attributes<'_>,
         rows: &[u32],
     ) -> Result<Vec<u32>, WriteError> {
-        let mut sums = vec![0u128; batches.iter().map(RecordBatch::num_rows).sum()];
+        let mut sums = vec![0u128; inputs.all_rows()];
         for at in 0..self.columns.len() {
-            self.add_hashes(at, batches, attributes, &mut sums)?;
+            self.add_hashes(at, inputs, attributes, &mut sums)?;
         }
         let known = self.spans.len();
         // Of each new shape a row, and how many there are.
@@ -356,28 +357,40 @@ impl Shapes {
         let mut order: Vec<usize> = (0..new.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(new[*at].1));
         let mut places = vec![0; new.len()];
-        let starts = starts(batches);
-        for (place, at) in order.into_iter().enumerate() {
-            let (row, count) = new[at];
-            places[at] = (known + place) as u32;
-            self.numbers.insert(sums[row as usize], places[at]);
+        for (place, at) in order.iter().enumerate() {
+            let (row, count) = new[*at];
+            places[*at] = (known + place) as u32;
+            self.numbers.insert(sums[row as usize], places[*at]);
             self.spans.push(count);
-            self.keep(batches, attributes, &starts, row)?;
+            self.has.push(Bits::default());
+        }
+        if !new.is_empty() {
+            self.keep(inputs, attributes, &order.into_iter().map(|at| new[at].0).collect::<Vec<_>>())?;
         }
         let placed = |number: u32| places.get((number as usize).wrapping_sub(known)).copied().unwrap_or(number);
         numbers.iter_mut().for_each(|number| *number = placed(*number));
         Ok(numbers)
     }
 
+    /// Takes note of which rows have a value in a column of the file of spans. `numbers` are their shapes.
+    pub fn note(&mut self, column: usize, numbers: &[u32], levels: &Levels<'_>) {
+        let (byte, bit) = (column / 8, 1 << (column % 8));
+        if let Levels::Required { .. } = levels {
+            self.all_have[byte] |= bit;
+        }
+        levels.each_present(|row| self.has[numbers[row] as usize][byte] |= bit);
+    }
+
     /// Adds what rows say in a column.
     fn add_hashes(
         &self,
         at: usize,
-        batches: &[RecordBatch],
+        inputs: &mut dyn Inputs,
         attributes: &Attributes<'_>,
         sums: &mut [u128],
     ) -> Result<(), WriteError> {
-        let Some(coded) = Coded::of(self.columns[at], batches, attributes, usize::MAX)? else { return Ok(()) };
+        let pieces = self.columns[at].read(inputs, attributes)?;
+        let Some(coded) = Coded::of(self.columns[at], &pieces, attributes, usize::MAX)? else { return Ok(()) };
         let seed = self.seed.wrapping_add(at as u64);
         let hash = |value: &Said<'_>| match value {
             Said::Text(text) => xxh3_128_with_seed(text, seed),
@@ -392,27 +405,25 @@ impl Shapes {
         Ok(())
     }
 
-    /// Takes the shape of a row, the next one.
-    fn keep(
-        &mut self,
-        batches: &[RecordBatch],
-        attributes: &Attributes<'_>,
-        starts: &[usize],
-        flat: u32,
-    ) -> Result<(), WriteError> {
-        let (batch, row) = locate(starts, flat);
+    /// Takes the shapes of some rows, the next ones.
+    fn keep(&mut self, inputs: &mut dyn Inputs, attributes: &Attributes<'_>, rows: &[u32]) -> Result<(), WriteError> {
         for (column, values) in self.columns.iter().zip(&mut self.values) {
-            let said = match *column {
-                Column::Core(at) => Said::of_core(&batches[batch], at, row),
-                Column::Attribute(at) => attributes.value(at, (batch, row), flat as usize).and_then(Said::of),
-            };
-            match (values, said) {
-                (Values::Text(texts), Some(Said::Text(text))) => {
-                    texts.append_value(str::from_utf8(text).map_err(|_| WriteError::Column("strings".to_owned()))?);
+            let pieces = column.read(inputs, attributes)?;
+            let starts = starts(pieces.iter().map(|piece| piece.len()));
+            for flat in rows {
+                let (piece, row) = locate(&starts, *flat);
+                let moved = || match column {
+                    Column::Core(_) => None,
+                    Column::Attribute(at) => attributes.moved(*at, *flat as usize).and_then(Said::of),
+                };
+                match (&mut *values, Said::at(&pieces[piece], row).or_else(moved)) {
+                    (Values::Text(texts), Some(Said::Text(text))) => {
+                        texts.append_value(str::from_utf8(text).map_err(|_| WriteError::Column("strings".to_owned()))?);
+                    }
+                    (Values::Text(texts), _) => texts.append_null(),
+                    (Values::Bits(all), Some(Said::Bits(bits))) => all.push(Some(bits)),
+                    (Values::Bits(all), _) => all.push(None),
                 }
-                (Values::Text(texts), _) => texts.append_null(),
-                (Values::Bits(all), Some(Said::Bits(bits))) => all.push(Some(bits)),
-                (Values::Bits(all), _) => all.push(None),
             }
         }
         Ok(())
@@ -423,10 +434,14 @@ impl Shapes {
         let mut fields = vec![
             Arc::new(Field::new(SHAPE_ID, DataType::UInt32, false)),
             Arc::new(Field::new(SPANS_OF_SHAPE, DataType::UInt64, false)),
+            Arc::new(Field::new(HAS_COLUMNS, DataType::Binary, false)),
         ];
+        let all = self.all_have;
+        let has = self.has.iter().map(|has| has.iter().zip(all).map(|(bits, all)| bits | all).collect::<Vec<u8>>());
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from_iter_values(0..self.spans.len() as u32)),
             Arc::new(UInt64Array::from(self.spans)),
+            Arc::new(BinaryArray::from_iter_values(has)),
         ];
         for (field, values) in self.fields.into_iter().zip(self.values) {
             arrays.push(match values {
@@ -440,6 +455,13 @@ impl Shapes {
 }
 
 impl Column {
+    fn read(self, inputs: &mut dyn Inputs, attributes: &Attributes<'_>) -> Result<Vec<ArrayRef>, WriteError> {
+        match self {
+            Self::Core(at) => inputs.core(at),
+            Self::Attribute(at) => attributes.read(inputs, at),
+        }
+    }
+
     fn field(self, attributes: &[(String, Type)]) -> FieldRef {
         match self {
             Self::Core(at) => schema::CORE[at].clone(),

@@ -2,7 +2,6 @@
 
 use std::{io::Write, ops::Range, sync::Arc};
 
-use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::{
     arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata},
@@ -16,10 +15,11 @@ use parquet::{
 
 use super::{
     Layout, WriteError, checked::Checked, chunk::ChunkWriter, columns::Columns, flat::Flat, parents::Parents,
-    shapes::Shapes, summary::Summary, wrong,
+    shapes::Shapes, summary::Summary,
 };
 use crate::{
     block::File,
+    merge::Inputs,
     schema::{self, Type, core},
 };
 
@@ -29,7 +29,8 @@ pub const CHECKSUMS: &str = "clew.pages.crc32c";
 /// Writes the file.
 pub struct SpansWriter<W: Write + Send> {
     file: SerializedFileWriter<Checked<W>>,
-    leaves: Vec<ColumnDescPtr>,
+    /// Each with the column that it is of.
+    leaves: Vec<(usize, ColumnDescPtr)>,
     attributes: Vec<(String, Type)>,
     shapes: Option<Shapes>,
     layout: Layout,
@@ -71,7 +72,8 @@ impl<W: Write + Send> SpansWriter<W> {
             }]))
             .build();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let leaves = parquet.columns().to_vec();
+        let leaves = parquet.columns().iter().enumerate();
+        let leaves = leaves.map(|(at, leaf)| (parquet.get_column_root_idx(at), leaf.clone())).collect();
         let file = SerializedFileWriter::new(Checked::new(to), parquet.root_schema_ptr(), Arc::new(properties))?;
         Ok(Self {
             file,
@@ -86,21 +88,26 @@ impl<W: Write + Send> SpansWriter<W> {
         })
     }
 
-    /// Writes some rows of some batches: places in the concatenation of the batches, in the order of blocks, all after what
-    /// was written before.
-    pub fn write(&mut self, batches: &[RecordBatch], rows: &[u32]) -> Result<(), WriteError> {
+    /// Writes some rows, counted through all inputs, in the order of blocks, all after what was written before.
+    pub fn write(&mut self, inputs: &mut dyn Inputs, rows: &[u32]) -> Result<(), WriteError> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut traces = Flat::new(batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in batches {
-            traces.append_ids(batch.column(core::TRACE_ID)).ok_or_else(|| wrong(core::TRACE_ID))?;
-        }
+        let traces = Flat::of(&inputs.core(core::TRACE_ID)?, core::TRACE_ID, Flat::append_ids)?;
         let traces: Vec<[u8; 16]> = traces.gather_all(rows);
         let groups = groups(&traces, self.layout.group_rows);
         let Self { chunks, leaves, .. } = self;
-        let mut columns = Columns { chunks, leaves, batches, rows, groups: &groups, done: Vec::new() };
-        columns.write(&traces, &self.attributes, self.shapes.as_mut(), &mut self.parents, &mut self.summary)?;
+        let mut columns = Columns {
+            chunks,
+            leaves,
+            inputs,
+            rows,
+            groups: &groups,
+            done: Vec::new(),
+            shapes: self.shapes.as_mut(),
+            numbers: Vec::new(),
+        };
+        columns.write(&traces, &self.attributes, &mut self.parents, &mut self.summary)?;
         let done = columns.done;
         for chunks in done {
             let mut group = self.file.next_row_group()?;

@@ -1,11 +1,12 @@
-//! Strings of several inputs under one set of keys.
+//! Strings of several pieces of a column under one set of keys.
 
 use std::hash::BuildHasher;
 
-use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray, cast::AsArray, types::UInt32Type};
+use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray, cast::AsArray, types::UInt32Type};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{WriteError, wrong};
+use crate::merge::is_null;
 
 /// The key of a null.
 pub const NULL: u32 = u32::MAX;
@@ -58,24 +59,35 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A string column of several inputs, one after the other.
+/// A string column, one piece after the other.
 pub struct FlatStrings<'a> {
     pub keys: Vec<u32>,
     pub table: Table<'a>,
+    /// The dictionary of the last piece, and the keys that its values have here. Pieces of a row group share theirs.
+    last: Option<(&'a StringArray, Vec<u32>)>,
 }
 
 impl<'a> FlatStrings<'a> {
     pub fn new(rows: usize) -> Self {
-        Self { keys: Vec::with_capacity(rows), table: Table::new() }
+        Self { keys: Vec::with_capacity(rows), table: Table::new(), last: None }
     }
 
-    /// A column of all inputs.
-    pub fn of(inputs: &'a [RecordBatch], at: usize) -> Result<Self, WriteError> {
-        let mut flat = Self::new(inputs.iter().map(RecordBatch::num_rows).sum());
-        for input in inputs {
-            flat.append(input.column(at)).ok_or_else(|| wrong(at))?;
-        }
+    /// A column in pieces.
+    pub fn of(pieces: &'a [ArrayRef], at: usize) -> Result<Self, WriteError> {
+        let mut flat = Self::new(pieces.iter().map(|piece| piece.len()).sum());
+        flat.extend(pieces).ok_or_else(|| wrong(at))?;
         Ok(flat)
+    }
+
+    /// Appends pieces. None if one is no dictionary of strings.
+    pub fn extend(&mut self, pieces: &'a [ArrayRef]) -> Option<()> {
+        pieces.iter().try_for_each(|piece| match is_null(piece) {
+            true => {
+                self.nulls(piece.len());
+                Some(())
+            }
+            false => self.append(piece),
+        })
     }
 
     /// Appends rows without values.
@@ -83,15 +95,15 @@ impl<'a> FlatStrings<'a> {
         self.keys.resize(self.keys.len() + rows, NULL);
     }
 
-    /// Appends a column. None if it is no dictionary of strings.
-    pub fn append(&mut self, array: &'a dyn Array) -> Option<()> {
+    fn append(&mut self, array: &'a dyn Array) -> Option<()> {
         let array: &DictionaryArray<UInt32Type> = array.as_dictionary_opt()?;
         let values: &StringArray = array.values().as_string_opt()?;
         if array.null_count() == array.len() {
             self.nulls(array.len());
             return Some(());
         }
-        let mut new = vec![NULL; values.len()];
+        let known = self.last.take().filter(|(last, _)| std::ptr::eq(*last, values));
+        let mut new = known.map_or_else(|| vec![NULL; values.len()], |(_, new)| new);
         let table = &mut self.table;
         let mut key_of = |key: u32| {
             let new = &mut new[key as usize];
@@ -109,6 +121,7 @@ impl<'a> FlatStrings<'a> {
                 nulls.valid_indices().for_each(|row| self.keys[first + row] = key_of(keys[row]));
             }
         }
+        self.last = Some((values, new));
         Some(())
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     block::Meta,
     block::shapes::{Columns, Shapes},
     columns::{Builder, Resource},
-    merge::{Counts, described},
+    merge::{Batches, Counts, described},
     schema::core,
     store::{Listed, Sink, Source, Store, StoreError},
 };
@@ -153,7 +153,7 @@ fn block_as(windows: &[Vec<RecordBatch>], resources: &[Resource], layout: Layout
     let path = spec.path();
     let counts = Counts::of(&windows.concat());
     let mut writer = BlockWriter::with_counts(Arc::new(store.clone()), &spec, counts, layout).unwrap();
-    windows.iter().for_each(|window| writer.write(window).unwrap());
+    windows.iter().for_each(|window| writer.write(&mut Batches(window)).unwrap());
     let meta = writer.finish(resources).unwrap();
     let files = store.0.lock();
     for (name, file) in &meta.files {
@@ -373,7 +373,7 @@ fn columns_that_follow_from_the_operation_are_in_shapes() {
     let [(first, resources), (second, _)] = [batch(spans(1..4000), "cart"), batch(spans(4000..9000), "cart")];
     let batches = [first, second];
     let attributes = Counts::of(&batches).promoted();
-    let chosen = choose(&batches, &attributes, 9000, 32).unwrap();
+    let chosen = choose(&mut Batches(&batches), &attributes, 9000, 32).unwrap();
     let is_chosen = |key: &str| {
         let at = attributes.iter().position(|(other, _)| other == key).unwrap();
         chosen.contains(&Column::Attribute(at))
@@ -399,7 +399,7 @@ fn too_many_shapes_are_an_error_and_the_block_can_be_written_without() {
     let write = |layout| {
         let counts = Counts::of(&windows.concat());
         let mut writer = BlockWriter::with_counts(store.clone(), &spec(), counts, layout).unwrap();
-        windows.iter().try_for_each(|window| writer.write(window))?;
+        windows.iter().try_for_each(|window| writer.write(&mut Batches(window)))?;
         writer.finish(&[])
     };
     let layout = Layout { group_rows: 1000, shape_bytes: Some(0), ..Layout::default() };

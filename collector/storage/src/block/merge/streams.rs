@@ -35,7 +35,7 @@ impl Streams {
         Self { inputs: blocks.into_iter().map(open).collect() }
     }
 
-    /// The next window: the rows of all inputs before one up to which all inputs have been read. None at the end. Each window
+    /// The next window: the rows of each input before one up to which all inputs have been read. None at the end. Each window
     /// is after the one before it; rows that are equal in trace, start and span are in the same one. A trace may go on in the
     /// next.
     ///
@@ -45,7 +45,8 @@ impl Streams {
     ///
     /// # Errors
     /// When a block cannot be read.
-    pub fn next(&mut self) -> Result<Option<Vec<RecordBatch>>, BlockError> {
+    pub fn next(&mut self) -> Result<Option<Vec<Vec<RecordBatch>>>, BlockError> {
+        let has_rows = |window: &[Vec<RecordBatch>]| window.iter().any(|rows| !rows.is_empty());
         loop {
             // An input of which nothing is in memory does not say how far it has been read: any of its rows may be next.
             for input in self.inputs.iter_mut().filter(|input| input.rows.is_empty() && !input.ended) {
@@ -53,22 +54,22 @@ impl Streams {
             }
             let open = self.inputs.iter().enumerate().filter(|(_, input)| !input.ended);
             let Some((end, at)) = open.filter_map(|(at, input)| Some((input.last()?, at))).min() else {
-                let rest: Vec<_> = self.inputs.iter_mut().flat_map(|input| input.rows.drain(..)).collect();
-                return Ok((!rest.is_empty()).then_some(rest));
+                let rest: Vec<Vec<_>> = self.inputs.iter_mut().map(|input| input.rows.drain(..).collect()).collect();
+                return Ok(has_rows(&rest).then_some(rest));
             };
             let mut window = self.take(|key| *key < end);
-            if window.is_empty() && self.inputs[at].rows.len() > MAX_ALIKE {
+            if !has_rows(&window) && self.inputs[at].rows.len() > MAX_ALIKE {
                 window = self.take(|key| key.0 <= end.0);
             }
             self.inputs[at].read()?;
-            if !window.is_empty() {
+            if has_rows(&window) {
                 return Ok(Some(window));
             }
         }
     }
 
-    fn take(&mut self, goes: impl Fn(&Key) -> bool) -> Vec<RecordBatch> {
-        self.inputs.iter_mut().flat_map(|input| input.take(&goes)).collect()
+    fn take(&mut self, goes: impl Fn(&Key) -> bool) -> Vec<Vec<RecordBatch>> {
+        self.inputs.iter_mut().map(|input| input.take(&goes)).collect()
     }
 }
 
