@@ -22,7 +22,7 @@ use clew_proto::v1::{
     AgentMessage, Batch, Busy, CollectorMessage, Durable, Hello, Refused, SeqRange, Welcome, agent_message,
     collector_message, intake_server::Intake as IntakeService,
 };
-use clew_storage::{AppendError, Claim, Claimed, Decoded, Storage};
+use clew_storage::{AppendError, Claim, Claimed, Decoded, Place, Storage};
 use futures_util::Stream;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -267,18 +267,24 @@ impl Storing {
         let (codec, payload, storage) = (self.codec, batch.payload.clone(), self.intake.storage.clone());
         let (seq, spans) = (batch.seq, batch.spans);
         // Before the work: while spans become blocks there is room again every moment.
-        storage.room(PATIENCE).await.map_err(|error| self.busy(seq, &error))?;
+        let place = storage.room(batch.raw_bytes as usize, PATIENCE).await.map_err(|error| self.busy(seq, &error))?;
         let opening = move || storage.decode(codec, payload, batch.raw_bytes, spans);
         let decoded = self.intake.world.work.run(opening).await;
         let decoded = decoded.map_err(|error| self.refused("undecodable", seq, spans, &error))?;
-        let appended = self.append(batch.redelivery, batch.payload, decoded).await;
+        let appended = self.append(place, batch.redelivery, batch.payload, decoded).await;
         appended.map_err(|error| match error.is_final() {
             true => self.refused("too_large", seq, spans, &error),
             false => self.busy(seq, &error),
         })
     }
 
-    async fn append(&self, redelivery: bool, payload: Bytes, decoded: Decoded) -> Result<(), AppendError> {
+    async fn append(
+        &self,
+        place: Place,
+        redelivery: bool,
+        payload: Bytes,
+        decoded: Decoded,
+    ) -> Result<(), AppendError> {
         let spans = decoded.count;
         let head = Head {
             codec: self.codec,
@@ -291,7 +297,7 @@ impl Storing {
             hashes: Vec::new(),
             marks: Vec::new(),
         };
-        self.intake.storage.append(head, payload, decoded).await?;
+        self.intake.storage.append(place, head, payload, decoded).await?;
         self.intake.metrics.spans.inc_by(spans.into());
         Ok(())
     }

@@ -29,13 +29,13 @@ impl Store for OtlpStore {
         let (storage, work) = (self.storage.clone(), self.work);
         Box::pin(async move {
             let busy = |error: AppendError| StoreError::Busy(error.to_string());
-            storage.room(PATIENCE).await.map_err(busy)?;
+            let place = storage.room(raw.len(), PATIENCE).await.map_err(busy)?;
             let opener = storage.clone();
             let raw_bytes = raw.len() as u32;
             let decoded = work.run(move || opener.decode(Codec::Identity, raw, raw_bytes, spans)).await;
             // Each request of the pack was checked when it came.
             let decoded = decoded.map_err(|error| StoreError::Closed(error.to_string()))?;
-            storage.append(head, payload, decoded).await.map_err(|error| match error {
+            storage.append(place, head, payload, decoded).await.map_err(|error| match error {
                 AppendError::Wal(error) => error.into(),
                 AppendError::Memory { .. } => busy(error),
             })

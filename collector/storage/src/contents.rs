@@ -45,7 +45,7 @@ pub struct Contents {
     coming: Mutex<Coming>,
     /// Changes when there is something new in memory.
     news: watch::Sender<()>,
-    /// Changes when there is less in memory.
+    /// Changes when there may be memory for more.
     freed: watch::Sender<()>,
 }
 
@@ -133,9 +133,16 @@ impl Contents {
         self.news.subscribe()
     }
 
-    /// Changes whenever spans have left memory.
+    /// Changes whenever there may be memory for more spans.
     pub fn freed(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
+    }
+
+    /// There may be memory for those who wait for some.
+    pub fn tell_freed(&self) {
+        if self.freed.receiver_count() > 0 {
+            self.freed.send_replace(());
+        }
     }
 
     /// The active generation.
@@ -175,7 +182,7 @@ impl Contents {
         blocks.whole.push(block);
         blocks.whole.sort_by_key(|block| block.meta().id);
         drop(state);
-        self.freed.send_replace(());
+        self.tell_freed();
     }
 
     /// A tenant's blocks with these ids are gone, and `by` is there in their place.

@@ -153,7 +153,7 @@ impl Patience {
     }
 
     fn has_to_wait(&mut self) -> bool {
-        let has_to = self.inner.has_room().is_err() && self.left > Duration::ZERO;
+        let has_to = self.inner.has_room(*self.inner.coming_bytes.lock()).is_err() && self.left > Duration::ZERO;
         if has_to {
             if self.left == Self::WAIT {
                 self.inner.counts.add(Event::MergeWait, "memory", 1);

@@ -31,6 +31,7 @@ use crate::{
     identity::Identity,
     maintain::{self, MaintainError},
     owner::Owner,
+    place::Place,
     recent::Recent,
     refresh::Refresher,
     replay::{self, InBlocks},
@@ -106,6 +107,8 @@ pub(crate) struct Inner {
     checkpoint: checkpoint::File,
     /// There may be something to flush.
     pub(crate) grown: Notify,
+    /// Memory that is kept for spans which are coming.
+    pub(crate) coming_bytes: Mutex<usize>,
 }
 
 /// An opened store.
@@ -256,6 +259,7 @@ impl Storage {
             clock,
             checkpoint,
             grown: Notify::new(),
+            coming_bytes: Mutex::default(),
         });
         // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
         let in_doubt = in_doubt || is_new;
@@ -265,18 +269,12 @@ impl Storage {
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
     }
 
-    /// Waits until there is memory for more spans, for `patience` at most: while spans become blocks there is some every moment.
+    /// Waits until there is memory for spans of about so many bytes, for `patience` at most. Until they are appended, it is kept for them.
     ///
     /// # Errors
     /// When there is none until then.
-    pub async fn room(&self, patience: Duration) -> Result<(), AppendError> {
-        if self.0.has_room().is_ok() {
-            return Ok(());
-        }
-        let mut freed = self.0.contents.freed();
-        let waiting = async { while self.0.has_room().is_err() && freed.changed().await.is_ok() {} };
-        let _ = tokio::time::timeout(patience, waiting).await;
-        self.0.has_room()
+    pub async fn room(&self, bytes: usize, patience: Duration) -> Result<Place, AppendError> {
+        Place::wait(&self.0, bytes, patience).await
     }
 
     /// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Work for a processor.
@@ -291,17 +289,16 @@ impl Storage {
     /// returns, the batch is durable and can be found. The WAL's order is that of the calls.
     pub fn append(
         &self,
+        place: Place,
         head: Head,
         payload: Bytes,
         decoded: Decoded,
     ) -> impl Future<Output = Result<(), AppendError>> + Send + 'static {
         let inner = self.0.clone();
-        let appended = inner.has_room().map(|()| {
-            let ticket = inner.contents.announce(inner.wal.committed());
-            (ticket, inner.wal.append(Record { kind: SPANS, head: head.encode(), body: payload }))
-        });
+        let ticket = inner.contents.announce(inner.wal.committed());
+        let appended = inner.wal.append(Record { kind: SPANS, head: head.encode(), body: payload });
         async move {
-            let (_ticket, appended) = appended?;
+            let (_ticket, _place) = (ticket, place);
             let seq = appended.await?;
             inner.contents.publish(&head.tenant, seq, head.redelivery, decoded.spans, || {
                 if let Some(batch) = head.batch {
@@ -435,9 +432,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether there is memory for more spans.
-    pub(crate) fn has_room(&self) -> Result<(), AppendError> {
-        let (used, budget) = (self.contents.memory().0, self.options.max_memory_bytes);
+    /// Whether there is memory for more spans, besides those that are coming.
+    pub(crate) fn has_room(&self, coming: usize) -> Result<(), AppendError> {
+        let (used, budget) = (self.contents.memory().0 + coming, self.options.max_memory_bytes);
         if used < budget { Ok(()) } else { Err(AppendError::Memory { used, budget }) }
     }
 

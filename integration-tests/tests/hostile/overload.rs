@@ -17,6 +17,11 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
+use clew_integration_tests::{
+    Agent, Collector, metric,
+    s3::{Faults, S3},
+};
+
 use crate::support::{Door, Pair, SOON, eventually, grpc, grpc::Call, http, spans};
 
 /// A sender that sent half a message of so many bytes and then holds on.
@@ -236,4 +241,30 @@ async fn a_collector_with_little_memory_keeps_to_it_and_finds_what_it_took() -> 
     // Besides the spans: a block that is being written or merged, and batches on their way.
     door.stayed_within(192 << 20)?;
     pair.all_found(&acked).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_wait_for_memory_while_the_store_is_away_instead_of_being_refused_and_sent_again() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let store = S3::start(&dir.path().join("store"))?;
+    let flags = ["--max-memory-bytes=4MiB", "--flush-bytes=1MiB"];
+    let collector = Collector::start_on(&dir.path().join("collector"), &store, "waits", &flags)?;
+    let agent = Agent::start(&dir.path().join("agent"), &[collector.url()], &[])?;
+    store.fail(&Faults { unavailable: 1.0, ..Faults::default() })?;
+    let mut connection = grpc::connect(agent.grpc).await?;
+    for _ in 0..24 {
+        let message = spans::request([spans::heavy(spans::id(), 500_000)]).encode_to_vec();
+        let answer = grpc::call_on(&mut connection, Call::plain(message)).await?;
+        ensure!(answer.code == Code::Ok, "{answer:?}");
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let waiting = metric(agent.admin, "clew_agent_queue_waiting_batches");
+    ensure!(waiting > 0.0, "there was memory for all of them");
+    store.fail(&Faults::default())?;
+    agent.wait_sent(SOON)?;
+    // The store is asked again after a pause that may be longer than batches wait: then each that waits is refused once.
+    let refused = metric(collector.admin, "clew_collector_agent_busy_total");
+    ensure!(refused <= waiting, "{refused} batches were refused while {waiting} waited");
+    ensure!(metric(collector.admin, "clew_collector_agent_batches_total") >= waiting, "they came");
+    Ok(())
 }

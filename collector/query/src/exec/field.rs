@@ -129,6 +129,16 @@ pub fn with_text(
     Ok(Some((Source::Sparse(found, part.rows), of_list(part, cache, key)?)))
 }
 
+/// False: no event or link has this text in an attribute, as can be seen without reading all there is of them. Blocking.
+pub fn listed_may_have(part: &Part, cache: &Cache, scope: Scope, key: &str, text: &str) -> Result<bool, BlockError> {
+    let (names, column) = match scope {
+        Scope::Event => (TagScope::Event, core::EVENTS),
+        Scope::Link => (TagScope::Link, core::LINKS),
+        _ => return Ok(true),
+    };
+    Ok(may_have(part, cache, names, key)? && part.may_have_text(cache, column, text)?)
+}
+
 fn intrinsic_source(part: &Part, cache: &Cache, intrinsic: Intrinsic) -> Result<Option<Source>, BlockError> {
     let column = |at: usize| part.column(cache, at);
     Ok(match intrinsic {

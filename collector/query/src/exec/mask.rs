@@ -10,7 +10,7 @@ use clew_storage::block::BlockError;
 use comparison::Test;
 
 use super::{
-    field::{needs_trace, sparse, with_text},
+    field::{listed_may_have, needs_trace, sparse, with_text},
     part::Part,
     roots::parentless,
     scope::Scope,
@@ -230,6 +230,12 @@ impl<'a> Masks<'a> {
             && listed.is_none_or(|listed| matches!(test.mask(&listed), Mask::None))
         {
             return Ok(test.mask(&found));
+        }
+        if let (Field::Attribute(Attribute { scope, of_parent: false, key }), CompareOp::Eq, Literal::String(text)) =
+            (field, op, literal)
+            && !listed_may_have(self.part, &self.scope.cache, *scope, key, text)?
+        {
+            return Ok(Mask::None);
         }
         let sources = self.scope.sources(field, self.place);
         // Rows that an earlier source has a value for are its business.

@@ -108,7 +108,19 @@ impl Part {
         }
     }
 
-    /// The same, not kept for others. Blocking.
+    /// False: no row has this text in a column, which has not been read yet. Blocking.
+    pub fn may_have_text(&self, cache: &Cache, column: usize, text: &str) -> Result<bool, BlockError> {
+        match &self.place {
+            Place::Block { block, group }
+                if !cache.has(&Key::Column(block.meta().id, *group as u32, column as u32)) =>
+            {
+                block.may_have_text(*group, column, text)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// A column, not kept for others. Blocking.
     pub fn read(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
         match &self.place {
             Place::Block { block, group } => block.column(*group, column),

@@ -92,7 +92,11 @@ impl TestStore {
             marks: vec![],
         };
         self.appended += 1;
-        self.runtime.block_on(self.storage.append(head, payload, decoded)).unwrap();
+        let append = async {
+            let place = self.storage.room(raw_bytes as usize, Duration::ZERO).await?;
+            self.storage.append(place, head, payload, decoded).await
+        };
+        self.runtime.block_on(append).unwrap();
     }
 
     /// Makes a block of what is in memory.

@@ -109,16 +109,32 @@ async fn who_waits_for_memory_goes_on_when_spans_became_a_block() {
     }
     let patience = Duration::from_secs(10);
     let started = tokio::time::Instant::now();
-    assert!(storage.room(patience).await.unwrap_err().is_retryable());
+    assert!(storage.room(1, patience).await.err().unwrap().is_retryable());
     assert_eq!(started.elapsed(), patience);
     let waiting = tokio::spawn({
         let storage = storage.clone();
-        async move { storage.room(patience).await }
+        async move { storage.room(1, patience).await.map(drop) }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     storage.flush().unwrap();
     waiting.await.unwrap().unwrap();
     assert_eq!(started.elapsed(), patience + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_is_kept_for_a_batch_is_nobody_elses_until_it_is_given_up() {
+    let storage = open(&SimDisk::new(), 64 << 10).storage;
+    let place = storage.room(64 << 10, Duration::ZERO).await.unwrap();
+    assert!(storage.room(1, Duration::from_secs(10)).await.is_err());
+    let waiting = tokio::spawn({
+        let storage = storage.clone();
+        async move { storage.room(1, Duration::from_secs(10)).await.map(drop) }
+    });
+    let started = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(place);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
 }
 
 #[test]

@@ -130,7 +130,8 @@ async fn append_as(
         hashes: vec![u128::from(seq)],
         marks: vec![],
     };
-    storage.append(head, payload, decoded).await?;
+    let place = storage.room(raw_bytes as usize, Duration::ZERO).await?;
+    storage.append(place, head, payload, decoded).await?;
     claimed.durable();
     Ok(())
 }

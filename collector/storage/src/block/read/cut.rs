@@ -125,6 +125,11 @@ impl<'a> DataPage<'a> {
         self.bytes[self.definitions.end..].as_chunks().0
     }
 
+    /// Whether its values have certain bytes somewhere.
+    pub fn has(&self, finder: &Finder<'_>) -> ParquetResult<bool> {
+        Ok(finder.find(&self.body()?).is_some())
+    }
+
     /// The rows of a page of texts that have the one that a finder looks for, with its length before it. None when texts are not in
     /// the page as they are.
     pub fn rows_with(&self, finder: &Finder<'_>) -> ParquetResult<Option<Vec<u32>>> {
@@ -269,6 +274,11 @@ impl Dictionary {
             }
         }
         Ok(Self { bytes, strings })
+    }
+
+    /// Whether its values have certain bytes somewhere.
+    pub fn has(&self, finder: &Finder<'_>) -> bool {
+        finder.find(&self.bytes).is_some()
     }
 
     /// Bytes of memory, about.

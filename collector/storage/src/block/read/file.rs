@@ -11,7 +11,8 @@ use parquet::{
     },
     errors::{ParquetError, Result as ParquetResult},
     file::{
-        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
+        page_index::column_index::ColumnIndexMetaData,
         reader::{ChunkReader, Length},
     },
 };
@@ -22,6 +23,7 @@ use crate::{
         CHECKSUMS, File,
         shapes::{Columns, Shapes},
     },
+    schema::core,
     store::{Source, Store},
 };
 
@@ -50,16 +52,20 @@ impl SpansFile {
         let footer = Tail { bytes, start };
         let metadata =
             ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&footer)?;
+        let metadata = with_bounds_of_traces(metadata);
         let checksums = checksums(&metadata)?;
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
         let columns = Columns::new(metadata.schema(), shapes)?;
         Ok(Self { source, length: said.bytes, metadata, columns, checksums })
     }
 
-    /// Bytes of memory, about.
+    /// Bytes of memory, about. The parquet crate would count what columns share for each of them.
     pub fn bytes(&self) -> usize {
         let shapes = self.columns.shapes.as_ref().map_or(0, |(_, shapes)| shapes.bytes());
-        self.metadata.metadata().memory_size() + 16 * self.checksums.len() + shapes
+        let groups = self.metadata.metadata().row_groups();
+        let chunks: usize = groups.iter().map(RowGroupMetaData::num_columns).sum();
+        // A page has a place, a checksum here and one in the file's metadata; some have bounds.
+        chunks * size_of::<ColumnChunkMetaData>() + 64 * self.checksums.len() + shapes
     }
 
     /// For reading pages here and there.
@@ -80,6 +86,19 @@ impl SpansFile {
         }
         Ok(pages)
     }
+}
+
+/// Without the bounds of pages but those of trace ids: nobody asks for the others, and they are most of what a footer has.
+fn with_bounds_of_traces(metadata: ParquetMetaData) -> ParquetMetaData {
+    let mut builder = metadata.into_builder();
+    let of_traces = |(leaf, bounds): (usize, ColumnIndexMetaData)| match leaf {
+        core::TRACE_ID => bounds,
+        _ => ColumnIndexMetaData::NONE,
+    };
+    let bounds = builder.take_column_index().map(|groups| {
+        groups.into_iter().map(|columns| columns.into_iter().enumerate().map(of_traces).collect()).collect()
+    });
+    builder.set_column_index(bounds).build()
 }
 
 /// Row groups that several readers go through, one beside the other. From another machine a row group is read at once, and once.

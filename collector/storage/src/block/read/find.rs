@@ -1,9 +1,13 @@
-//! Finds the rows that have a certain text in a column of which few rows are wanted, page by page: no array is made of the others.
+//! Looks for a text in a column of which few rows are wanted, page by page: no array is made of the others.
 
 use memchr::memmem::Finder;
 use parquet::{arrow::ProjectionMask, basic::Type, file::reader::ChunkReader};
 
-use super::{Why, cut::DataPage, file::SpansFile};
+use super::{
+    Why,
+    cut::{DataPage, Dictionary},
+    file::SpansFile,
+};
 use crate::block::shapes::Place;
 
 /// The rows of a row group that have this text in a column, in order. None when it is no column of texts, or the file has it
@@ -33,4 +37,39 @@ pub fn rows_with(file: &SpansFile, group: usize, column: usize, text: &str) -> R
         rows.extend(found.into_iter().map(|row| page.first_row_index as u32 + row));
     }
     Ok(Some(rows))
+}
+
+/// False: no row of a row group has a text in a column that has these bytes, however deep in lists. True: one may have.
+pub fn may_have_text(file: &SpansFile, group: usize, column: usize, text: &str) -> Result<bool, Why> {
+    let Some(Place::Spans(column)) = file.columns.places.get(column) else { return Ok(true) };
+    let metadata = file.metadata.metadata();
+    let schema = metadata.file_metadata().schema_descr();
+    let finder = Finder::new(text);
+    for leaf in (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column) {
+        let chunk = metadata.row_group(group).column(leaf);
+        let described = chunk.column_descr();
+        if described.physical_type() != Type::BYTE_ARRAY {
+            continue;
+        }
+        let index = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
+        let index = index.ok_or_else(|| Why::Columns("it has no page index".to_owned()))?;
+        let pages = file.group(group, &ProjectionMask::leaves(schema, [leaf]))?;
+        // Where there is a dictionary, pages have no texts of their own.
+        if let Some(start) = chunk.dictionary_page_offset() {
+            let bytes = usize::try_from(chunk.data_page_offset() - start);
+            let bytes = bytes.map_err(|_| Why::Columns("a dictionary has no size".to_owned()))?;
+            let dictionary = Dictionary::open(described, &pages.get_bytes(start as u64, bytes)?)?;
+            if dictionary.has(&finder) {
+                return Ok(true);
+            }
+            continue;
+        }
+        for page in index.page_locations() {
+            let bytes = pages.get_bytes(page.offset as u64, page.compressed_page_size as usize)?;
+            if DataPage::open(described, &bytes, true)?.has(&finder)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

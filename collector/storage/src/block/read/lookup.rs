@@ -83,10 +83,13 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
     let ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(bounds) = index else { return Err(missing()) };
     let pages = pages.page_locations();
     let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
-    let holds = |page: &usize| {
-        let below = bounds.min_value(*page).is_none_or(|min| min <= &trace[..]);
-        below && bounds.max_value(*page).is_none_or(|max| max >= &trace[..])
-    };
+    let begins = |page: usize| bounds.min_value(page).is_none_or(|min| min <= &trace[..]);
+    let ends = |page: usize| bounds.max_value(page).is_none_or(|max| max >= &trace[..]);
+    // Pages are in order: of most row groups no more has to be looked at.
+    if pages.is_empty() || !begins(0) || !ends(pages.len() - 1) {
+        return Ok(0..0);
+    }
+    let holds = |page: &usize| begins(*page) && ends(*page);
     let mut holding = (0..pages.len()).filter(holds);
     let Some(first) = holding.next() else { return Ok(0..0) };
     let last = holding.next_back().unwrap_or(first);

@@ -278,6 +278,14 @@ impl Block {
         find::rows_with(&*self.spans()?, group, column, text).map_err(|why| at(&self.path, SPANS, why))
     }
 
+    /// False: no row of a row group has this text in a column, however deep in lists. True: one may have. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn may_have_text(&self, group: usize, column: usize, text: &str) -> Result<bool, BlockError> {
+        find::may_have_text(&*self.spans()?, group, column, text).map_err(|why| at(&self.path, SPANS, why))
+    }
+
     /// What the rows of a row group have several columns by; None when the block has no shapes. Blocking.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ use clew_common::{
     otlp::filter,
 };
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value::Value},
-    trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData},
+    common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value},
+    trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData, span::Event},
 };
 use proptest::{prelude::*, strategy::ValueTree};
 use prost::Message;
@@ -320,6 +320,43 @@ fn a_text_is_found_in_the_rows_that_have_it() {
     assert_eq!(rows(""), [0u32; 0]);
     assert_eq!(block.rows_with(0, core::NAME, "").unwrap(), None);
     assert_eq!(block.rows_with(0, core::TRACE_ID, "t").unwrap(), None);
+}
+
+#[test]
+fn whether_a_text_is_anywhere_in_a_list_is_known_without_reading_the_list() {
+    // Events of all spans have texts: of few kinds in one block, each its own in the other. Some are in arrays.
+    for kinds in [10, 3_000] {
+        let spans = (0..3_000u64).map(|at| {
+            let text = format!("text {};", at % kinds);
+            let in_array = AnyValue { value: Some(Value::StringValue(text.clone())) };
+            let array = Value::ArrayValue(ArrayValue { values: vec![in_array] });
+            let attributes = match at % 2 {
+                0 => vec![pair("k", &text)],
+                _ => vec![KeyValue {
+                    key: "k".to_owned(),
+                    value: Some(AnyValue { value: Some(array) }),
+                    ..KeyValue::default()
+                }],
+            };
+            Span {
+                trace_id: vec![1; 16],
+                span_id: (at + 1).to_be_bytes().to_vec(),
+                events: vec![Event { attributes, ..Event::default() }],
+                ..Span::default()
+            }
+        });
+        let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        let batch = columns(&TracesData { resource_spans }.encode_to_vec());
+        let written = Written::of(&[batch], Layout { page_rows: 64, ..Layout::default() });
+        let block = written.open().unwrap();
+        let may_have = |text: &str| block.may_have_text(0, core::EVENTS, text).unwrap();
+        for known in [0, 1, 7, kinds - 1, kinds - 2] {
+            assert!(may_have(&format!("text {known};")), "{known} of {kinds}");
+        }
+        assert!(!may_have(&format!("text {kinds};")) && !may_have("other"));
+        assert!(!block.may_have_text(0, core::LINKS, "text 1;").unwrap());
+    }
 }
 
 fn pair(key: &str, text: &str) -> KeyValue {
