@@ -65,7 +65,7 @@ impl<'a> Group<'a> {
             self.read_ahead(schema.num_columns(), &rows, go_on)?;
         }
         let (has, mut columns) = match self.has_columns(&rows, go_on)? {
-            Some((has, leaf, pages)) => (Some(has), BTreeMap::from([(leaf, pages)])),
+            Some((has, leaf, pieces)) => (Some(has), BTreeMap::from([(leaf, pieces)])),
             None => (None, BTreeMap::new()),
         };
         let may_have = |column: usize| {
@@ -145,7 +145,7 @@ impl<'a> Group<'a> {
     }
 
     /// Which columns the shapes of some rows have, as [`Shapes::has_columns`] says it, and the rows' part of the leaf with their numbers.
-    fn has_columns(&self, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<Option<(Vec<u8>, usize, Vec<Piece>)>, Why> {
+    fn has_columns(&self, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<Option<HasColumns>, Why> {
         let Some((column, shapes)) = self.shapes else { return Ok(None) };
         let schema = self.metadata.file_metadata().schema_descr();
         let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
@@ -223,6 +223,9 @@ impl<'a> Group<'a> {
         Ok(Some(start as u64..chunk.data_page_offset() as u64))
     }
 }
+
+/// Columns, a bit each; the leaf of shapes' numbers, and the rows' part of it.
+type HasColumns = (Vec<u8>, usize, Vec<Piece>);
 
 fn wrong(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
