@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::source;
+
 /// What goes wrong in a program, from when it is set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fault {
@@ -35,7 +37,7 @@ impl Faults {
     /// When there is no C compiler.
     pub fn new(dir: &Path) -> Result<Self> {
         let library = dir.join("faults.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/faults.c");
+        let source = source("faults/faults.c");
         let built = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).args([&library, &source]).output();
         let built = built.context("cannot run cc")?;
         ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

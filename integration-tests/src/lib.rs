@@ -37,6 +37,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A file of this crate's folder. Of the clone that runs the test: clones that share a target folder share programs too.
+#[must_use]
+pub fn source(path: &str) -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&folder).join(path)
+}
+
 /// A loopback address with a port that is free now, and that nobody gets for an outgoing connection: it is still free
 /// when a program is started again.
 ///

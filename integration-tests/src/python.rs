@@ -3,21 +3,20 @@
 use std::{
     io::Write,
     net::SocketAddr,
-    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::installed;
+use crate::{installed, source};
 
 /// Makes calls to `target`, with stubs from what `reflection` says. `clients/python/calls.py` says what calls and answers are.
 ///
 /// # Errors
 /// When the client cannot be run, or knows no such method or field.
 pub fn call(reflection: SocketAddr, target: SocketAddr, calls: &Value) -> Result<Vec<Value>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/calls.py");
+    let source = source("clients/python/calls.py");
     let mut client = Command::new(installed("python/bin/python")?)
         .arg(source)
         .args([reflection.to_string(), target.to_string()])
