@@ -98,7 +98,8 @@ impl QueryMetrics {
     }
 }
 
-/// A query that is counted when this is dropped.
+/// A query that is counted when it is told what became of it, or when this is dropped. To be told before the client is: who has an answer
+/// may look at the metrics.
 pub(crate) struct Counted {
     metrics: QueryMetrics,
     kind: QueryKind,
@@ -107,18 +108,18 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// It never ran.
-    pub fn refused(&mut self) {
+    pub fn refused(mut self) {
         self.outcome = "refused";
     }
 
     /// It has an answer.
-    pub fn answered(&mut self, took: Duration, inspected_spans: u64, partial: bool) {
+    pub fn answered(self, took: Duration, inspected_spans: u64, partial: bool) {
         self.metrics.inspected_spans.get_or_create(&ByKind { kind: self.kind.name() }).inc_by(inspected_spans);
         self.failed(took, if partial { "partial" } else { "complete" });
     }
 
     /// It ran and has none.
-    pub fn failed(&mut self, took: Duration, outcome: &'static str) {
+    pub fn failed(mut self, took: Duration, outcome: &'static str) {
         self.outcome = outcome;
         self.metrics.seconds.get_or_create(&ByKind { kind: self.kind.name() }).observe(took.as_secs_f64());
     }

@@ -52,10 +52,14 @@ impl Queries {
     /// # Errors
     /// When the filter or the cursor makes no sense, or too many follow.
     pub fn follow(&self, tenant: &Tenant, query: &str, cursor: &str) -> Result<Follower, QueryError> {
-        let mut counted = self.metrics.begin(QueryKind::Tail);
-        let (place, filter, tail) = self.start(tenant, query, cursor).inspect_err(|error| {
-            counted.failed(Duration::ZERO, error.outcome());
-        })?;
+        let counted = self.metrics.begin(QueryKind::Tail);
+        let (place, filter, tail) = match self.start(tenant, query, cursor) {
+            Ok(started) => started,
+            Err(error) => {
+                counted.failed(Duration::ZERO, error.outcome());
+                return Err(error);
+            }
+        };
         let not_before = Instant::now();
         Ok(Follower { queries: self.clone(), filter, tail, unread: None, not_before, _counted: counted, _place: place })
     }

@@ -270,7 +270,7 @@ impl Queries {
         run: impl FnOnce(Q, (&Snapshot, &Cache, &Budget)) -> Result<T, Stopped> + Send + 'static,
     ) -> Result<Asked<T>, QueryError> {
         // When the future is dropped this counts it.
-        let mut counted = self.metrics.begin(kind);
+        let counted = self.metrics.begin(kind);
         let started = Instant::now();
         let query = match self.threads.run(read).await.map_err(QueryError::from).flatten() {
             Ok(query) => query,

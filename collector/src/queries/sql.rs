@@ -109,7 +109,7 @@ impl Queries {
     /// # Errors
     /// When there is no answer. One that begins may end with an error.
     pub async fn sql(&self, tenant: &Tenant, query: SqlQuery) -> Result<Rows, QueryError> {
-        let mut counted = self.metrics.begin(QueryKind::Sql);
+        let counted = self.metrics.begin(QueryKind::Sql);
         let started = Instant::now();
         let until = Moment::now() + self.timeout;
         let (opening, client) = match self.open(tenant).await {
