@@ -8,7 +8,6 @@ mod agents;
 mod intake;
 mod jaeger;
 mod lookup;
-pub mod memory;
 mod metrics;
 pub mod options;
 mod otlp;

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use clew_collector::{
-    Collector, WORKERS, memory,
+    Collector, WORKERS,
     options::{Flags, Options},
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
@@ -38,7 +38,6 @@ const EXAMPLES: &str = "Examples:
 SIGTERM drains: what was begun is finished, then it exits. A second one hurries.";
 
 fn main() -> ExitCode {
-    memory::share();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
