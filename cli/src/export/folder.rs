@@ -84,15 +84,10 @@ impl Folder {
         }
         self.bytes = 0;
         let spec = Spec {
-            id: self.world.random.uuid(self.world.clock),
-            tenant: self.tenant.clone(),
-            level: 0,
             created_ms: self.world.clock.unix_ms(),
-            wal: Vec::new(),
-            replaces: Vec::new(),
             // Nothing tells what another collector has of them.
             may_duplicate: true,
-            owner: None,
+            ..Spec::new(self.world.random.uuid(self.world.clock), self.tenant.clone())
         };
         let mut resources: Vec<Resource> = Vec::new();
         let mut known = std::collections::HashSet::new();

@@ -78,16 +78,7 @@ impl Run {
         resources: &HashMap<u64, Resource>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         self.blocks += 1;
-        let spec = Spec {
-            id: Uuid::from_u128(self.blocks),
-            tenant: Tenant::default(),
-            level: 0,
-            created_ms: 0,
-            wal: Vec::new(),
-            replaces: Vec::new(),
-            may_duplicate: false,
-            owner: None,
-        };
+        let spec = Spec::new(Uuid::from_u128(self.blocks), Tenant::default());
         let path = spec.path();
         let store = self.store.clone();
         // The order once more, to know what it takes by itself.

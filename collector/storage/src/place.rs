@@ -17,6 +17,9 @@ impl Place {
     /// # Errors
     /// When there is none until then.
     pub(crate) async fn wait(inner: &Arc<Inner>, bytes: usize, patience: Duration) -> Result<Self, AppendError> {
+        if let Ok(place) = Self::take(inner, bytes) {
+            return Ok(place);
+        }
         let mut freed = inner.contents.freed();
         let waiting = async {
             loop {
@@ -42,7 +45,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        *self.inner.coming_bytes.lock() -= self.bytes;
-        self.inner.contents.tell_freed();
+        let coming = {
+            let mut coming = self.inner.coming_bytes.lock();
+            *coming -= self.bytes;
+            *coming
+        };
+        // The spans may have taken as much: then nobody needs to look.
+        if self.inner.has_room(coming).is_ok() {
+            self.inner.contents.tell_freed();
+        }
     }
 }

@@ -33,6 +33,20 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Of spans that were in no block and in no WAL, that came in 1970, and that nobody else has.
+    pub fn new(id: Uuid, tenant: Tenant) -> Self {
+        Self {
+            id,
+            tenant,
+            level: 0,
+            created_ms: 0,
+            wal: Vec::new(),
+            replaces: Vec::new(),
+            may_duplicate: false,
+            owner: None,
+        }
+    }
+
     /// The block's folder.
     pub fn path(&self) -> String {
         let (year, month, day) = civil(self.created_ms / (24 * 60 * 60 * 1000));

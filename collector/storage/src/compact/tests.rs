@@ -44,16 +44,7 @@ const SIZES: Sizes =
     Sizes { window_rows: 160, layout: Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None } };
 
 fn spec(tenant: Tenant, number: u128) -> Spec {
-    Spec {
-        id: Uuid::from_u128(number),
-        tenant,
-        level: 0,
-        created_ms: 10 * DAY_MS,
-        wal: Vec::new(),
-        replaces: Vec::new(),
-        may_duplicate: false,
-        owner: None,
-    }
+    Spec { created_ms: 10 * DAY_MS, ..Spec::new(Uuid::from_u128(number), tenant) }
 }
 
 impl Merging {

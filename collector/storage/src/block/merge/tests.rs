@@ -168,16 +168,7 @@ fn input_rows() -> impl Strategy<Value = Spans> {
 }
 
 fn spec(number: usize) -> Spec {
-    Spec {
-        id: Uuid::from_u128(number as u128 + 1),
-        tenant: Tenant::default(),
-        level: 0,
-        created_ms: 0,
-        wal: Vec::new(),
-        replaces: Vec::new(),
-        may_duplicate: false,
-        owner: None,
-    }
+    Spec::new(Uuid::from_u128(number as u128 + 1), Tenant::default())
 }
 
 fn traces(rows: &RecordBatch) -> Vec<Vec<u8>> {

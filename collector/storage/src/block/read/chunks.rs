@@ -21,7 +21,7 @@ use parquet::{
 use super::{
     Why,
     cut::whole,
-    file::{Pages, SpansFile},
+    file::{Pages, SpansFile, dictionary_place},
     pages::Once,
 };
 
@@ -106,14 +106,9 @@ impl Chunk {
         let index = self.metadata.offset_index().and_then(|index| index.get(self.group)?.get(self.leaf));
         let locations = index.ok_or_else(|| wrong("it has no page index"))?.page_locations();
         let Some(at) = self.next.checked_sub(1) else {
-            let chunk = group.column(self.leaf);
-            let start = chunk.dictionary_page_offset().and_then(|start| u64::try_from(start).ok());
-            let end = u64::try_from(chunk.data_page_offset()).ok();
-            let place = start.zip(end).and_then(|(start, end)| {
-                let bytes = usize::try_from(end.checked_sub(start)?).ok()?;
-                Some(Place { start, bytes, rows: None })
-            });
-            return place.ok_or_else(|| wrong("a dictionary has no size")).map(Some);
+            let place = dictionary_place(group.column(self.leaf))?;
+            let place = place.ok_or_else(|| wrong("there is no dictionary"))?;
+            return Ok(Some(Place { start: place.start, bytes: (place.end - place.start) as usize, rows: None }));
         };
         let Some(page) = locations.get(at) else { return Ok(None) };
         let end = locations.get(at + 1).map_or(group.num_rows(), |next| next.first_row_index);

@@ -101,6 +101,15 @@ fn with_bounds_of_traces(metadata: ParquetMetaData) -> ParquetMetaData {
     builder.set_column_index(bounds).build()
 }
 
+/// Where a column's dictionary is, if it has one.
+pub fn dictionary_place(chunk: &ColumnChunkMetaData) -> ParquetResult<Option<Range<u64>>> {
+    let Some(start) = chunk.dictionary_page_offset() else { return Ok(None) };
+    match (u64::try_from(start), u64::try_from(chunk.data_page_offset())) {
+        (Ok(start), Ok(end)) if start <= end => Ok(Some(start..end)),
+        _ => Err(ParquetError::General("a dictionary has no size".to_owned())),
+    }
+}
+
 /// Row groups that several readers go through, one beside the other. From another machine a row group is read at once, and once.
 pub struct Groups {
     file: Arc<SpansFile>,

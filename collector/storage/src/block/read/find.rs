@@ -6,7 +6,7 @@ use parquet::{arrow::ProjectionMask, basic::Type, file::reader::ChunkReader};
 use super::{
     Why,
     cut::{DataPage, Dictionary},
-    file::SpansFile,
+    file::{SpansFile, dictionary_place},
 };
 use crate::block::shapes::Place;
 
@@ -55,10 +55,9 @@ pub fn may_have_text(file: &SpansFile, group: usize, column: usize, text: &str) 
         let index = index.ok_or_else(|| Why::Columns("it has no page index".to_owned()))?;
         let pages = file.group(group, &ProjectionMask::leaves(schema, [leaf]))?;
         // Where there is a dictionary, pages have no texts of their own.
-        if let Some(start) = chunk.dictionary_page_offset() {
-            let bytes = usize::try_from(chunk.data_page_offset() - start);
-            let bytes = bytes.map_err(|_| Why::Columns("a dictionary has no size".to_owned()))?;
-            let dictionary = Dictionary::open(described, &pages.get_bytes(start as u64, bytes)?)?;
+        if let Some(place) = dictionary_place(chunk)? {
+            let bytes = pages.get_bytes(place.start, (place.end - place.start) as usize)?;
+            let dictionary = Dictionary::open(described, &bytes)?;
             if dictionary.has(&finder) {
                 return Ok(true);
             }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     Cache, GoOn, Why,
     cut::{DataPage, Dictionary, Piece},
-    file::{Pages, SpansFile},
+    file::{Pages, SpansFile, dictionary_place},
 };
 use crate::{block::shapes::Shapes, schema::core};
 
@@ -215,12 +215,7 @@ impl<'a> Group<'a> {
     }
 
     fn dictionary_place(&self, leaf: usize) -> ParquetResult<Option<Range<u64>>> {
-        let chunk = self.metadata.row_group(self.group).column(leaf);
-        let Some(start) = chunk.dictionary_page_offset() else { return Ok(None) };
-        if start < 0 || chunk.data_page_offset() < start {
-            return Err(wrong("a dictionary has no size"));
-        }
-        Ok(Some(start as u64..chunk.data_page_offset() as u64))
+        dictionary_place(self.metadata.row_group(self.group).column(leaf))
     }
 }
 

@@ -52,16 +52,7 @@ impl Written {
     fn of(batches: &[Spans], layout: Layout) -> Self {
         let disk = SimDisk::new();
         let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(disk.clone()), Path::new("/blocks")));
-        let spec = Spec {
-            id: Uuid::from_u128(1),
-            tenant: Tenant::default(),
-            level: 0,
-            created_ms: 0,
-            wal: Vec::new(),
-            replaces: Vec::new(),
-            may_duplicate: false,
-            owner: None,
-        };
+        let spec = Spec::new(Uuid::from_u128(1), Tenant::default());
         let path = spec.path();
         let inputs: Vec<_> = batches.iter().map(|spans| spans.batch.clone()).collect();
         let resources: HashMap<u64, _> =
@@ -389,16 +380,7 @@ fn blocks_of_former_versions_can_be_read_and_merged() {
         assert_eq!((old.meta().version, old.meta().spans), (version, count));
         let said = scanned(&old, 10);
         assert_eq!(said.len() as u64, count);
-        let spec = Spec {
-            id: Uuid::from_u128(2),
-            tenant: Tenant::default(),
-            level: 1,
-            created_ms: 0,
-            wal: Vec::new(),
-            replaces: vec![old.meta().id],
-            may_duplicate: false,
-            owner: None,
-        };
+        let spec = Spec { level: 1, replaces: vec![old.meta().id], ..Spec::new(Uuid::from_u128(2), Tenant::default()) };
         let layout = Layout { shape_bytes: Some(0), ..Layout::default() };
         let mut writer = BlockWriter::create(store.clone(), &spec, [&**old.meta()], layout).unwrap();
         let sizes = (1000, layout.group_rows);

@@ -127,16 +127,7 @@ fn span(trace: u8, id: u8, parent: u8, start: u64) -> Span {
 const SMALL: Layout = Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None };
 
 fn spec() -> Spec {
-    Spec {
-        id: Uuid::from_bytes([7; 16]),
-        tenant: Tenant::default(),
-        level: 0,
-        created_ms: 0,
-        wal: Vec::new(),
-        replaces: Vec::new(),
-        may_duplicate: false,
-        owner: None,
-    }
+    Spec::new(Uuid::from_bytes([7; 16]), Tenant::default())
 }
 
 /// Writes a block, in several windows when there are several; gives its rows in memory form. With shapes, which cost nothing, it
