@@ -139,7 +139,7 @@ impl Default for Options {
             flush_bytes: Bytes(24 << 20),
             flush_age_s: 300,
             max_memory_bytes: Bytes(1 << 30),
-            cache_bytes: Bytes(256 << 20),
+            cache_bytes: Bytes(384 << 20),
             merge_nice: 10,
             retention_s: 14 * 24 * 3600,
             retention_bytes: Bytes(0),

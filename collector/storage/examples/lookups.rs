@@ -12,7 +12,7 @@ use clew_storage::{
     block::{Block, Cache},
     schema::core,
     store,
-    verify::folders,
+    verify::{folders, replaced},
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,10 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [folder, ..] = &arguments[..] else { return Err("say FOLDER".into()) };
     let lookups = arguments.get(1).map_or(Ok(5000), |text| text.parse::<usize>())?;
     let store = store::open(folder, &World::real())?;
-    let cache = Arc::new(Cache::new(256 << 20));
+    let cache = Arc::new(Cache::new(384 << 20));
     let mut blocks = Vec::new();
     let mut traces: Vec<TraceId> = Vec::new();
-    for found in folders(&store)? {
+    let found = folders(&store)?;
+    let replaced = replaced(&found);
+    for found in found.iter().filter(|found| !replaced.contains(&found.id)) {
         let block = Block::open(store.clone(), &found.path, cache.clone())?;
         for group in 0..block.groups()?.len() {
             let ids = block.column(group, core::TRACE_ID)?;
@@ -48,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     times.sort_unstable();
     let part = |share: usize| times[(lookups - 1) * share / 100];
     println!("{} traces in {} blocks, {} bytes a trace", traces.len(), blocks.len(), bytes / lookups.max(1));
+    println!("{} MiB in the cache", cache.bytes() >> 20);
     println!("{lookups} lookups: p50 {:?}, p90 {:?}, p99 {:?}, most {:?}", part(50), part(90), part(99), part(100));
     Ok(())
 }

@@ -73,6 +73,12 @@ impl Shapes {
             .map_err(|error| Why::Columns(format!("a span has a shape that is not there: {error}")))
     }
 
+    /// Whether any of these shapes has a value in a column. One that is not there may have: who asks for its values will hear of it.
+    pub fn any_has(&self, numbers: &[u32], at: usize) -> bool {
+        let column = self.0.column(at);
+        numbers.iter().any(|number| *number as usize >= column.len() || column.is_valid(*number as usize))
+    }
+
     /// Whether any shape has a value in a column.
     pub fn has_values(&self, at: usize) -> bool {
         let column = self.0.column(at);

@@ -36,41 +36,61 @@ pub struct DataPage<'a> {
 /// A dictionary, decompressed: values in the PLAIN encoding.
 pub struct Dictionary {
     bytes: Bytes,
-    /// Where each string begins and ends; none for values of a fixed size.
-    strings: Vec<Range<u32>>,
+    /// Where every [`STRIDE`]th string is, with its length; none for values of a fixed size.
+    strings: Vec<u32>,
 }
 
+/// So many strings are looked through for one. A place for each would be a third of what a dictionary takes.
+const STRIDE: usize = 16;
+
 /// Some rows of a page.
+#[derive(Clone)]
 pub struct Piece {
-    /// Nothing but these rows, without a dictionary.
-    pub page: Page,
+    /// How many.
+    pub rows: usize,
     /// Whether one of them has a value (or, in a column of lists, a list).
     pub any: bool,
-    /// The definitions of their levels.
+    /// The levels of a column of lists; empty in others.
+    repetitions: Vec<u32>,
+    /// The levels of a column that may have nulls, or of lists; empty in others.
     pub definitions: Vec<u32>,
+    /// The values that are not null, in the PLAIN encoding.
+    pub plain: Vec<u8>,
 }
 
 impl Piece {
     /// The same rows of another leaf of the same lists, which has no values at all. This one has a value wherever there is an element.
-    pub fn without_values(&self, column: &ColumnDescriptor) -> Self {
-        let Page::DataPageV2 { buf, num_rows, rep_levels_byte_len, .. } = &self.page else {
-            unreachable!("pieces are pages of this kind")
-        };
-        let mut body = buf[..*rep_levels_byte_len as usize].to_vec();
-        hybrid(&self.definitions, bits_of(column.max_def_level()) as u8, &mut body);
-        let levels = self.definitions.len() as u32;
-        let page = Page::DataPageV2 {
-            num_values: levels,
+    pub fn without_values(&self) -> Self {
+        Self { plain: Vec::new(), ..self.clone() }
+    }
+
+    /// As a page of the column, for the parquet crate's readers.
+    pub fn page(&self, column: &ColumnDescriptor) -> Page {
+        let (max_definition, max_repetition) = (column.max_def_level(), column.max_rep_level());
+        let mut buf = Vec::new();
+        if max_repetition > 0 {
+            hybrid(&self.repetitions, bits_of(max_repetition) as u8, &mut buf);
+        }
+        let repetition_bytes = buf.len();
+        let (mut levels, mut nulls) = (self.rows, 0);
+        if max_definition > 0 {
+            hybrid(&self.definitions, bits_of(max_definition) as u8, &mut buf);
+            levels = self.definitions.len();
+            nulls = self.definitions.iter().filter(|definition| **definition < max_definition as u32).count();
+        }
+        let definition_bytes = buf.len() - repetition_bytes;
+        buf.extend_from_slice(&self.plain);
+        Page::DataPageV2 {
+            buf: buf.into(),
+            num_values: levels as u32,
             encoding: Encoding::PLAIN,
-            num_nulls: levels,
-            num_rows: *num_rows,
-            def_levels_byte_len: (body.len() - *rep_levels_byte_len as usize) as u32,
-            rep_levels_byte_len: *rep_levels_byte_len,
+            num_nulls: nulls as u32,
+            num_rows: self.rows as u32,
+            def_levels_byte_len: definition_bytes as u32,
+            rep_levels_byte_len: repetition_bytes as u32,
             is_compressed: false,
             statistics: None,
-            buf: body.into(),
-        };
-        Self { page, any: self.any, definitions: self.definitions.clone() }
+        }
     }
 }
 
@@ -166,49 +186,35 @@ impl<'a> DataPage<'a> {
     /// Some rows, which the page has.
     pub fn cut(&self, rows: Range<usize>, dictionary: Option<&Dictionary>) -> ParquetResult<Piece> {
         let (max_definition, max_repetition) = (self.column.max_def_level(), self.column.max_rep_level());
-        let (mut body, mut repetition_bytes) = (Vec::new(), 0);
         // The levels of the rows: in lists a row has one level or more, where its first one repeats nothing.
-        let levels = if max_repetition == 0 {
-            rows.clone()
+        let (levels, repetitions) = if max_repetition == 0 {
+            (rows.clone(), Vec::new())
         } else {
             let (all, bits) = (&self.bytes[self.repetitions.clone()], bits_of(max_repetition));
             let place = |row: usize| nth_zero(all, bits, self.levels, row);
             let levels = place(rows.start)..if rows.is_empty() { place(rows.start) } else { place(rows.end) };
-            hybrid(&values(all, bits, levels.clone()), bits as u8, &mut body);
-            repetition_bytes = body.len();
-            levels
+            (levels.clone(), values(all, bits, levels))
         };
-        let (mut found, mut any, mut definitions) = (rows.clone(), true, Vec::new());
+        let (mut found, mut any, mut definitions) = (levels.clone(), true, Vec::new());
         if max_definition > 0 {
             let (all, bits, most) =
                 (&self.bytes[self.definitions.clone()], bits_of(max_definition), max_definition as u32);
-            let here = values(all, bits, levels.clone());
-            any = here.iter().any(|definition| *definition > 0);
-            let there = here.iter().filter(|definition| **definition == most).count();
+            definitions = values(all, bits, levels.clone());
+            if definitions.len() < levels.len() {
+                return Err(wrong("a page has fewer levels than it says"));
+            }
+            any = definitions.iter().any(|definition| *definition > 0);
+            let there = definitions.iter().filter(|definition| **definition == most).count();
             let before = if there > 0 { count(all, bits, levels.start, most) } else { 0 };
             found = before..before + there;
-            hybrid(&here, bits as u8, &mut body);
-            definitions = here;
         }
-        let definition_bytes = body.len() - repetition_bytes;
-        let there = found.len();
-        if there > 0 {
+        let mut plain = Vec::new();
+        if !found.is_empty() {
             let values = self.body()?;
-            self.values(&values, found, dictionary, &mut body)
+            self.values(&values, found, dictionary, &mut plain)
                 .ok_or_else(|| wrong("a page has fewer values than it says"))?;
         }
-        let page = Page::DataPageV2 {
-            buf: body.into(),
-            num_values: levels.len() as u32,
-            encoding: Encoding::PLAIN,
-            num_nulls: (levels.len() - there) as u32,
-            num_rows: rows.len() as u32,
-            def_levels_byte_len: definition_bytes as u32,
-            rep_levels_byte_len: repetition_bytes as u32,
-            is_compressed: false,
-            statistics: None,
-        };
-        Ok(Piece { page, any, definitions })
+        Ok(Piece { rows: rows.len(), any, repetitions, definitions, plain })
     }
 
     /// Appends some values as PLAIN. None when they are not there.
@@ -267,10 +273,11 @@ impl Dictionary {
         let mut strings = Vec::new();
         if column.physical_type() == Type::BYTE_ARRAY {
             let mut rest = &bytes[..];
-            for _ in 0..values {
-                let value = string(&mut rest).ok_or_else(|| wrong("a dictionary is cut short"))?;
-                let end = (bytes.len() - rest.len()) as u32;
-                strings.push(end - value.len() as u32..end);
+            for at in 0..values {
+                if at % STRIDE == 0 {
+                    strings.push((bytes.len() - rest.len()) as u32);
+                }
+                string(&mut rest).ok_or_else(|| wrong("a dictionary is cut short"))?;
             }
         }
         Ok(Self { bytes, strings })
@@ -283,17 +290,18 @@ impl Dictionary {
 
     /// Bytes of memory, about.
     pub fn size(&self) -> usize {
-        self.bytes.len() + 8 * self.strings.len()
+        self.bytes.len() + 4 * self.strings.len()
     }
 
     fn append(&self, key: usize, width: Option<usize>, out: &mut Vec<u8>) -> Option<()> {
         match width {
             Some(width) => out.extend_from_slice(self.bytes.get(key.checked_mul(width)?..key.checked_add(1)? * width)?),
             None => {
-                let value = self.strings.get(key)?;
-                let value = &self.bytes[value.start as usize..value.end as usize];
-                out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                out.extend_from_slice(value);
+                let mut rest = self.bytes.get(*self.strings.get(key / STRIDE)? as usize..)?;
+                (0..key % STRIDE).try_for_each(|_| string(&mut rest).map(drop))?;
+                let from = rest;
+                let length = string(&mut rest)?.len();
+                out.extend_from_slice(&from[..4 + length]);
             }
         }
         Some(())
@@ -328,7 +336,7 @@ fn levels_of(kind: &Kind, column: &ColumnDescriptor, bytes: &[u8]) -> Option<Lev
 }
 
 /// Bytes of each value; None where they differ, or are fewer than one.
-fn width(column: &ColumnDescriptor) -> Option<usize> {
+pub fn width(column: &ColumnDescriptor) -> Option<usize> {
     match column.physical_type() {
         Type::INT32 | Type::FLOAT => Some(4),
         Type::INT64 | Type::DOUBLE => Some(8),
@@ -338,7 +346,7 @@ fn width(column: &ColumnDescriptor) -> Option<usize> {
 }
 
 /// The next string of PLAIN ones.
-fn string<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+pub fn string<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
     let (length, after) = rest.split_first_chunk::<4>()?;
     let (value, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *rest = after;

@@ -1,13 +1,21 @@
 //! Finds a trace: by the bounds of pages, then in the few pages that can hold it.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
-use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::Schema;
 use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{
-    arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReader, parquet_to_arrow_field_levels},
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ParquetRecordBatchReader, RowGroups},
+        parquet_to_arrow_field_levels,
+    },
     errors::ParquetError,
     file::page_index::column_index::ColumnIndexMetaData,
 };
@@ -16,11 +24,12 @@ use uuid::Uuid;
 use super::{
     Cache, GoOn, Why,
     file::SpansFile,
+    flat,
     memory::{ids, memory_form},
-    pages::Group,
+    pages::{Group, Window},
 };
 use crate::{
-    block::shapes::{Place, SHAPE_ID, numbers_of},
+    block::shapes::{Place, numbers_of},
     columns::{Resource, write_otlp},
     schema::core,
 };
@@ -43,7 +52,11 @@ pub fn trace(
         let mut rows = group.rows_of(trace.as_bytes(), near)?;
         while !rows.is_empty() {
             let end = rows.end.min(rows.start + MAX_BATCH_ROWS);
-            parts.push(complete(file, &read(file, &mut group, rows.start..end, go_on)?)?);
+            let part = rows.start..end;
+            let mut columns = columns(file, &group.window(part.clone(), Some(core::TRACE_ID), go_on)?)?;
+            let ids = trace.as_bytes().repeat(part.len());
+            columns.insert(core::TRACE_ID, Arc::new(FixedSizeBinaryArray::new(16, ids.into(), None)));
+            parts.push(complete(file, part.len(), columns)?);
             rows.start = end;
         }
     }
@@ -71,7 +84,8 @@ pub fn rows(
     number: usize,
     rows: Range<usize>,
 ) -> Result<RecordBatch, Why> {
-    complete(file, &read(file, &mut Group::new(file, number, block, cache), rows, &|_| true)?)
+    let window = Group::new(file, number, block, cache).window(rows.clone(), None, &|_| true)?;
+    complete(file, rows.len(), columns(file, &window)?)
 }
 
 /// The rows of a group's pages whose bounds have the trace between them.
@@ -97,45 +111,63 @@ fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<
     Ok(row(first)..row(last + 1))
 }
 
-/// Some rows, with the columns that have values there.
-fn read(file: &SpansFile, group: &mut Group<'_>, rows: Range<usize>, go_on: GoOn<'_>) -> Result<RecordBatch, Why> {
-    let window = group.window(rows.clone(), go_on)?;
-    let mask = ProjectionMask::leaves(file.metadata.parquet_schema(), window.leaves());
-    let fields = Some(file.metadata.schema().fields());
-    let levels = parquet_to_arrow_field_levels(file.metadata.parquet_schema(), mask, fields)?;
-    let mut reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &window, rows.len(), None)?;
+/// The columns of some rows, by their places in the file.
+fn columns(file: &SpansFile, window: &Window) -> Result<BTreeMap<usize, ArrayRef>, Why> {
+    let (schema, fields) = (file.metadata.parquet_schema(), file.metadata.schema().fields());
+    let mut columns = BTreeMap::new();
+    let (flat, lists): (Vec<_>, Vec<_>) =
+        window.columns.iter().partition(|(leaf, _)| schema.column(**leaf).max_rep_level() == 0);
+    for (leaf, pieces) in flat {
+        let column = schema.get_column_root_idx(*leaf);
+        let field = fields.get(column).ok_or_else(|| Why::Columns("it has more columns than it says".to_owned()))?;
+        columns.insert(column, flat::array(field, &schema.column(*leaf), pieces)?);
+    }
+    if lists.is_empty() {
+        return Ok(columns);
+    }
+    let mask = ProjectionMask::leaves(schema, lists.iter().map(|(leaf, _)| **leaf));
+    let levels = parquet_to_arrow_field_levels(schema, mask, Some(fields))?;
+    let mut reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, window, window.num_rows(), None)?;
     let batch = reader.next().ok_or_else(|| Why::Columns("it has fewer rows than it says".to_owned()))?;
     let batch = batch.map_err(ParquetError::from)?;
-    if batch.num_rows() != rows.len() {
+    let mut places: Vec<usize> = lists.iter().map(|(leaf, _)| schema.get_column_root_idx(**leaf)).collect();
+    places.dedup();
+    if batch.num_rows() != window.num_rows() || batch.num_columns() != places.len() {
         return Err(Why::Columns("it has fewer rows than it says".to_owned()));
     }
-    Ok(batch)
+    columns.extend(places.into_iter().zip(batch.columns().iter().cloned()));
+    Ok(columns)
 }
 
 /// A trace's rows are read so many at a time.
 const MAX_BATCH_ROWS: usize = 8192;
 
 /// Puts columns in that the rows have by their shapes, and core columns that were not read because they have no values.
-fn complete(file: &SpansFile, batch: &RecordBatch) -> Result<RecordBatch, Why> {
-    let shapes = match &file.columns.shapes {
-        Some((_, shapes)) => {
-            let numbers =
-                batch.column_by_name(SHAPE_ID).ok_or_else(|| Why::Columns(format!("it has no {SHAPE_ID}")))?;
-            Some((numbers_of(numbers)?, shapes))
+fn complete(file: &SpansFile, rows: usize, mut columns: BTreeMap<usize, ArrayRef>) -> Result<RecordBatch, Why> {
+    let numbers = match &file.columns.shapes {
+        Some((column, _)) => {
+            let numbers = columns.get(column).ok_or_else(|| Why::Columns("its spans have no shapes".to_owned()))?;
+            numbers_of(numbers)?.clone()
         }
-        None => None,
+        None => UInt32Array::new_null(0),
     };
-    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    let mut different = numbers.values().to_vec();
+    different.sort_unstable();
+    different.dedup();
+    let (mut fields, mut complete) = (Vec::new(), Vec::<ArrayRef>::new());
     for (at, (field, place)) in file.columns.schema.fields().iter().zip(&file.columns.places).enumerate() {
-        let column = match (place, &shapes) {
-            (Place::Shapes(at), Some((numbers, shapes))) => Some(shapes.column(numbers, *at)?),
-            _ => batch.column_by_name(field.name()).cloned(),
+        let column = match (place, &file.columns.shapes) {
+            (Place::Shapes(at), Some((_, shapes))) if shapes.any_has(&different, *at) => {
+                Some(shapes.column(&numbers, *at)?)
+            }
+            (Place::Spans(at), _) => columns.remove(at),
+            _ => None,
         };
         let column = column.filter(|column| at < core::COUNT || column.null_count() < column.len());
         if column.is_some() || at < core::COUNT {
             fields.push(field.clone());
-            columns.push(column.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows())));
+            complete.push(column.unwrap_or_else(|| new_null_array(field.data_type(), rows)));
         }
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Why::Columns(error.to_string()))
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), complete).map_err(|error| Why::Columns(error.to_string()))
 }

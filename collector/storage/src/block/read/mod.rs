@@ -10,6 +10,7 @@ mod column;
 mod cut;
 mod file;
 mod find;
+mod flat;
 mod header;
 mod hybrid;
 mod lookup;

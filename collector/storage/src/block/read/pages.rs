@@ -1,5 +1,5 @@
-//! Some rows of a row group for the parquet crate's array readers, which see nothing but these rows: of each column the pieces of
-//! its pages, and of columns without values there nothing. Dictionaries come from the cache.
+//! Some rows of a row group: of each column the pieces of its pages, and of columns without values there nothing. Of lists the parquet
+//! crate's readers make arrays, which see nothing but these rows. Dictionaries come from the cache.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -58,8 +58,8 @@ impl<'a> Group<'a> {
         Ok(found.unwrap_or(0..0))
     }
 
-    /// Some rows, with the columns that have values there.
-    pub fn window(&mut self, rows: Range<usize>, go_on: GoOn<'_>) -> Result<Window, Why> {
+    /// Some rows, with the columns that have values there; without one that is `known`.
+    pub fn window(&mut self, rows: Range<usize>, known: Option<usize>, go_on: GoOn<'_>) -> Result<Window, Why> {
         let schema = self.metadata.file_metadata().schema_descr();
         if self.pages.are_remote() {
             self.read_ahead(schema.num_columns(), &rows, go_on)?;
@@ -73,7 +73,8 @@ impl<'a> Group<'a> {
         };
         let all: Vec<usize> = (0..schema.num_columns()).collect();
         let of_column = |a: &usize, b: &usize| schema.get_column_root_idx(*a) == schema.get_column_root_idx(*b);
-        let wanted = all.chunk_by(of_column).filter(|leaves| !columns.contains_key(&leaves[0]));
+        let had = |leaf: usize| columns.contains_key(&leaf) || known == Some(leaf);
+        let wanted = all.chunk_by(of_column).filter(|leaves| !had(leaves[0]));
         let wanted: Vec<_> = wanted.filter(|leaves| may_have(schema.get_column_root_idx(leaves[0]))).collect();
         let mut empty = Vec::new();
         for leaves in wanted {
@@ -93,11 +94,9 @@ impl<'a> Group<'a> {
         for leaf in empty {
             let beside = columns.iter().find(|(other, _)| self.is_beside(**other, leaf)).map(|(_, pieces)| pieces);
             let beside = beside.ok_or_else(|| wrong("a list has no column that is always there"))?;
-            let pieces = beside.iter().map(|piece| piece.without_values(self.column(leaf))).collect();
+            let pieces = beside.iter().map(Piece::without_values).collect();
             columns.insert(leaf, pieces);
         }
-        let pages = |pieces: Vec<Piece>| pieces.into_iter().map(|piece| piece.page).collect();
-        let columns = columns.into_iter().map(|(leaf, pieces)| (leaf, pages(pieces))).collect();
         Ok(Window { metadata: self.metadata.clone(), group: self.group, rows: rows.len(), columns })
     }
 
@@ -151,7 +150,7 @@ impl<'a> Group<'a> {
         let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
         let leaf = leaves.next().ok_or_else(|| wrong("its spans have no shapes"))?;
         let pieces = self.pieces(leaf, rows, true, go_on)?;
-        let numbers = pieces.iter().flat_map(|piece| piece.page.buffer().as_chunks().0);
+        let numbers = pieces.iter().flat_map(|piece| piece.plain.as_chunks().0);
         let has = shapes.has_columns(numbers.map(|number| u32::from_le_bytes(*number)))?;
         Ok(has.map(|has| (has, leaf, pieces)))
     }
@@ -164,7 +163,7 @@ impl<'a> Group<'a> {
             let page = DataPage::open(self.column(leaf), &bytes, likely)?;
             let (start, end) = (rows.start.max(page_rows.start), rows.end.min(page_rows.end));
             let piece = page.cut(start - page_rows.start..end - page_rows.start, dictionary.as_deref())?;
-            if go_on(piece.page.buffer().len()) { Ok(piece) } else { Err(Why::Stopped) }
+            if go_on(piece.plain.len()) { Ok(piece) } else { Err(Why::Stopped) }
         };
         self.pages_of(leaf, rows)?.map(cut).collect()
     }
@@ -231,15 +230,8 @@ pub struct Window {
     metadata: Arc<ParquetMetaData>,
     group: usize,
     rows: usize,
-    /// The columns that have values, and their pages.
-    columns: BTreeMap<usize, Vec<Page>>,
-}
-
-impl Window {
-    /// The columns that it has.
-    pub fn leaves(&self) -> impl Iterator<Item = usize> {
-        self.columns.keys().copied()
-    }
+    /// The leaves that have values, and the pieces of their pages.
+    pub columns: BTreeMap<usize, Vec<Piece>>,
 }
 
 impl RowGroups for Window {
@@ -248,7 +240,8 @@ impl RowGroups for Window {
     }
 
     fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {
-        let pages = self.columns.get(&leaf).cloned().unwrap_or_default();
+        let column = self.metadata.row_group(self.group).column(leaf).column_descr();
+        let pages: Vec<Page> = self.columns.get(&leaf).into_iter().flatten().map(|piece| piece.page(column)).collect();
         Ok(Box::new(Once::new(Pieces(pages.into_iter()))))
     }
 
