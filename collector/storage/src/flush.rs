@@ -12,6 +12,7 @@ use crate::{
     memtable::{Generation, Table},
     owner::Owner,
     retention::SteadyClock,
+    spare::give_back,
     stats::{Counts, Event},
     store::Store,
     wal::Wal,
@@ -76,6 +77,8 @@ impl Flusher {
                 self.counts.add(Event::FlushFailure, if is_of_store { "store" } else { "spans" }, 1);
             })?;
         }
+        drop(generation);
+        give_back();
         Ok(true)
     }
 

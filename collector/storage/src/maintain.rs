@@ -15,7 +15,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// The pause after something that may go better later.
 const RETRY: Duration = Duration::from_secs(2);
 /// Under load spans gather for so long, up to a quarter of the memory: larger blocks are merged less often.
-const GATHER: Duration = Duration::from_secs(10);
+const GATHER: Duration = Duration::from_secs(5);
 
 /// Why the store's own work had to stop. What was acked is in the WAL.
 #[derive(Debug, thiserror::Error)]
