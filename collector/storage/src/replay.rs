@@ -1,6 +1,10 @@
 //! Reads the WAL at start: what is in no block yet goes back into memory, and from there into blocks when that is full.
 
-use std::{collections::HashMap, sync::mpsc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clew_common::{
@@ -10,7 +14,7 @@ use clew_common::{
     otlp::record::{Head, HeadError, SPANS},
     ranges::SeqRanges,
 };
-
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -53,24 +57,27 @@ pub fn replay(inner: &Inner, blocks: &InBlocks, recently_ms: u64) -> Result<u64,
         return full.map(|()| spans);
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (to_decoders, waiting) = mpsc::sync_channel::<Wanted>(WAITING * threads);
+    let waiting = Arc::new(Mutex::new(waiting));
     std::thread::scope(|scope| {
-        let (to_decoders, decoders): (Vec<_>, Vec<_>) = (0..threads)
+        let decoders: Vec<_> = (0..threads)
             .map(|_| {
-                let (sender, wanted) = mpsc::sync_channel::<Wanted>(WAITING);
-                let decode = move || {
-                    wanted.into_iter().try_fold(0, |spans, wanted| {
-                        let spans = spans + publish(inner, wanted);
-                        make_room(inner).map(|()| spans)
-                    })
-                };
-                (sender, scope.spawn(decode))
+                let waiting = waiting.clone();
+                scope.spawn(move || {
+                    let mut spans = 0;
+                    let next = || waiting.lock().recv();
+                    while let Ok(wanted) = next() {
+                        spans += publish(inner, wanted);
+                        make_room(inner)?;
+                    }
+                    Ok(spans)
+                })
             })
-            .unzip();
-        let mut next = 0;
+            .collect();
+        drop(waiting);
         let outcome = read(inner, blocks, recently_ms, |wanted| {
-            next = (next + 1) % to_decoders.len();
-            // A decoder that is gone has failed: joining it says how.
-            let _ = to_decoders[next].send(wanted);
+            // When all decoders are gone they have failed: joining them says how.
+            let _ = to_decoders.send(wanted);
         });
         drop(to_decoders);
         let spans =
