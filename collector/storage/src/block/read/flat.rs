@@ -33,7 +33,7 @@ pub fn array(field: &Field, column: &ColumnDescriptor, pieces: &[Piece]) -> Resu
             let bits = bits.ok_or_else(too_few)?.into_iter().map(Option::unwrap_or_default).collect();
             Ok(Arc::new(BooleanArray::new(bits, nulls)) as ArrayRef)
         }
-        (Type::BYTE_ARRAY, _) => strings(field, pieces, nulls)?,
+        (Type::BYTE_ARRAY, _) => return strings(field, pieces, nulls),
         (_, Some(width)) => {
             let mut all = MutableBuffer::with_capacity(rows * width);
             for value in values(pieces, |plain, at| plain.get(at * width..(at + 1) * width)).ok_or_else(too_few)? {
@@ -83,7 +83,7 @@ fn values<'a, T>(pieces: &'a [Piece], value: impl Fn(&'a [u8], usize) -> Option<
 }
 
 /// Strings, or bytes. Of a dictionary each row has a value of its own.
-fn strings(field: &Field, pieces: &[Piece], nulls: Option<NullBuffer>) -> Result<Result<ArrayRef, ArrowError>, Why> {
+fn strings(field: &Field, pieces: &[Piece], nulls: Option<NullBuffer>) -> Result<ArrayRef, Why> {
     let (mut bytes, mut lengths) = (Vec::new(), Vec::new());
     for piece in pieces {
         let mut rest = &piece.plain[..];
@@ -99,7 +99,7 @@ fn strings(field: &Field, pieces: &[Piece], nulls: Option<NullBuffer>) -> Result
     }
     let (keys, offsets) = (UInt32Array::from_iter_values(0..lengths.len() as u32), OffsetBuffer::from_lengths(lengths));
     let bytes = Buffer::from_vec(bytes);
-    Ok(match field.data_type() {
+    let made = match field.data_type() {
         DataType::Binary => BinaryArray::try_new(offsets, bytes, nulls).map(|array| Arc::new(array) as _),
         DataType::Utf8 => StringArray::try_new(offsets, bytes, nulls).map(|array| Arc::new(array) as _),
         DataType::Dictionary(..) => StringArray::try_new(offsets, bytes, None).and_then(|texts| {
@@ -107,7 +107,8 @@ fn strings(field: &Field, pieces: &[Piece], nulls: Option<NullBuffer>) -> Result
             DictionaryArray::<UInt32Type>::try_new(keys, Arc::new(texts)).map(|array| Arc::new(array) as _)
         }),
         _ => return Err(wrong(field)),
-    })
+    };
+    made.map_err(|error| Why::Columns(error.to_string()))
 }
 
 fn too_few() -> Why {
