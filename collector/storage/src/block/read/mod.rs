@@ -1,8 +1,9 @@
 //! Reads blocks: a trace by its id, or everything in order.
 //!
-//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` gives its
-//! rows to the parquet crate, of which `cut` cuts each page, whose `header` and levels (`hybrid`) it reads itself. `scan` goes
-//! through all spans, `ranges` through all of them column by column, `column` through little of each, all by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
+//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` has its
+//! rows, which `cut` cuts out of each page, whose `header` and levels (`hybrid`) it reads itself. `flat` makes arrays of them, the
+//! parquet crate of lists. `scan` goes through all spans, `ranges` through all of them column by column, `column` through little of
+//! each, all by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
 
 mod cache;
 mod chunks;
