@@ -58,6 +58,7 @@ pub fn replay(inner: &Inner, blocks: &InBlocks, recently_ms: u64) -> Result<u64,
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (to_decoders, waiting) = mpsc::sync_channel::<Wanted>(WAITING * threads);
+    // It goes with the last decoder: should all of them fail, who sends is told and does not wait for ever.
     let waiting = Arc::new(Mutex::new(waiting));
     std::thread::scope(|scope| {
         let decoders: Vec<_> = (0..threads)
