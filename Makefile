@@ -26,17 +26,17 @@ tools: ## Install what the tests with real clients need
 	integration-tests/setup.sh
 
 torture: ## Kill agents and collectors for a long time (ROUNDS=300, AWAY_S=180)
-	cargo build --workspace
+	cargo build --workspace --bins --tests
 	CLEW_TORTURE_ROUNDS=$(or $(ROUNDS),300) CLEW_TORTURE_AWAY_S=$(or $(AWAY_S),180) \
-		cargo test -p clew-integration-tests --test torture -- --nocapture
+		cargo test --workspace --test torture -- --nocapture
 
 objects: ## Test blocks and WAL on Ceph's S3 gateway (installs it)
-	cargo build --workspace
-	integration-tests/radosgw.sh sh -ec 'test="cargo test -p clew-integration-tests --test"; $$test objects; \
+	cargo build --workspace --bins --tests
+	integration-tests/radosgw.sh sh -ec 'test="cargo test --workspace --test"; $$test objects; \
 		$$test storage server::; $$test export objects::; $$test torture -- object_store without_a_disk --nocapture'
 
 simulate: ## Run thousands of seeds of the simulation (SEEDS=5000)
-	CLEW_SIM_SEEDS=$(or $(SEEDS),5000) cargo test -p clew-integration-tests --test simulation -- --nocapture
+	CLEW_SIM_SEEDS=$(or $(SEEDS),5000) cargo test --workspace --test simulation -- --nocapture
 
 fuzz: ## Fuzz what reads bytes from outside (SECONDS_EACH=300)
 	fuzz/run.sh $(or $(SECONDS_EACH),300)
