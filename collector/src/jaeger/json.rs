@@ -1,169 +1,176 @@
 //! A trace in the JSON of Jaeger's UI, which is not that of the messages: ids in hexadecimal, times in microseconds.
 
+use std::fmt::Write;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use clew_common::ids::TraceId;
-use clew_proto::jaeger::api_v2::{self, ValueType};
-use serde::{Serialize, Serializer};
+use clew_common::{ids::TraceId, otlp::json::text};
 
-/// A trace, with its id.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn written(id: TraceId, trace: &api_v2::Trace) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Trace {
-        trace_id: digits(id.as_bytes()),
-        spans: trace.spans.iter().map(span).collect(),
-        processes: Processes(&trace.process_map),
-        warnings: some(&trace.warnings),
-    })
-}
-
-#[derive(Serialize)]
-struct Trace<'a> {
-    #[serde(rename = "traceID")]
-    trace_id: String,
-    spans: Vec<Span<'a>>,
-    processes: Processes<'a>,
-    warnings: Option<&'a [String]>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Span<'a> {
-    #[serde(rename = "traceID")]
-    trace_id: String,
-    #[serde(rename = "spanID")]
-    span_id: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    flags: u32,
-    operation_name: &'a str,
-    references: Vec<Reference>,
-    start_time: i64,
-    duration: i64,
-    tags: Vec<Tag<'a>>,
-    logs: Vec<Log<'a>>,
-    #[serde(rename = "processID")]
-    process_id: &'a str,
-    warnings: Option<&'a [String]>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Reference {
-    ref_type: &'static str,
-    #[serde(rename = "traceID")]
-    trace_id: String,
-    #[serde(rename = "spanID")]
-    span_id: String,
-}
-
-#[derive(Serialize)]
-struct Log<'a> {
-    timestamp: i64,
-    fields: Vec<Tag<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Process<'a> {
-    service_name: &'a str,
-    tags: Vec<Tag<'a>>,
-}
-
-struct Processes<'a>(&'a [api_v2::trace::ProcessMapping]);
-
-impl Serialize for Processes<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.iter().map(|mapping| {
-            let process = mapping.process.as_ref();
-            let service_name = process.map_or("", |process| &process.service_name);
-            let tags = process.map(|process| tags(&process.tags)).unwrap_or_default();
-            (&mapping.process_id, Process { service_name, tags })
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct Tag<'a> {
-    key: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    value: Value<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Value<'a> {
-    Text(&'a str),
-    Made(String),
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-}
+use super::{
+    model::{Log, Process, Reference, Span, Trace},
+    tag::{Tag, Value},
+};
 
 /// The largest whole number that JavaScript has.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-fn tags(tags: &[api_v2::KeyValue]) -> Vec<Tag<'_>> {
-    tags.iter().map(tag).collect()
-}
-
-fn tag(tag: &api_v2::KeyValue) -> Tag<'_> {
-    let (kind, value) = match tag.v_type() {
-        ValueType::String => ("string", Value::Text(&tag.v_str)),
-        ValueType::Bool => ("bool", Value::Bool(tag.v_bool)),
-        // What JavaScript would round is a text.
-        ValueType::Int64 if tag.v_int64.unsigned_abs() > MAX_SAFE => ("int64", Value::Made(tag.v_int64.to_string())),
-        ValueType::Int64 => ("int64", Value::Int(tag.v_int64)),
-        ValueType::Float64 if !tag.v_float64.is_finite() => ("float64", Value::Made(tag.v_float64.to_string())),
-        ValueType::Float64 => ("float64", Value::Float(tag.v_float64)),
-        ValueType::Binary => ("binary", Value::Made(STANDARD.encode(&tag.v_binary))),
-    };
-    Tag { key: &tag.key, kind, value }
-}
-
-fn span(span: &api_v2::Span) -> Span<'_> {
-    let references = span.references.iter().map(|reference| Reference {
-        ref_type: reference.ref_type().as_str_name(),
-        trace_id: digits(&reference.trace_id),
-        span_id: hex::encode(&reference.span_id),
-    });
-    let logs = span.logs.iter().map(|log| Log {
-        timestamp: log.timestamp.map_or(0, |time| micros(time.seconds, time.nanos)),
-        fields: tags(&log.fields),
-    });
-    Span {
-        trace_id: digits(&span.trace_id),
-        span_id: hex::encode(&span.span_id),
-        flags: span.flags,
-        operation_name: &span.operation_name,
-        references: references.collect(),
-        start_time: span.start_time.map_or(0, |time| micros(time.seconds, time.nanos)),
-        duration: span.duration.map_or(0, |time| micros(time.seconds, time.nanos)),
-        tags: tags(&span.tags),
-        logs: logs.collect(),
-        process_id: &span.process_id,
-        warnings: some(&span.warnings),
+/// A trace, with its id.
+pub fn written(id: TraceId, trace: &Trace<'_>) -> String {
+    // What a span of fifteen attributes takes.
+    let mut writer = Writer(String::with_capacity(1_500 * trace.spans.len()));
+    writer.put("{\"traceID\":");
+    writer.text(&digits(id.as_bytes()));
+    writer.put(",\"spans\":");
+    writer.list(&trace.spans, Writer::span);
+    writer.put(",\"processes\":{");
+    for (index, process) in trace.processes.iter().enumerate() {
+        writer.put(if index == 0 { "" } else { "," });
+        writer.process_id(index);
+        writer.put(":");
+        writer.process(process);
     }
+    writer.put("},\"warnings\":");
+    writer.warnings(&trace.warnings);
+    writer.put("}");
+    writer.0
 }
 
 /// A trace's id as Jaeger's model has it: one whose first half is zero, of older clients, has 16 digits.
 pub fn digits(id: &[u8]) -> String {
+    hex::encode(shown(id))
+}
+
+fn shown(id: &[u8]) -> &[u8] {
     let half = id.len() / 2;
     let is_short = id.len() == 16 && id[..half].iter().all(|byte| *byte == 0);
-    hex::encode(if is_short { &id[half..] } else { id })
+    if is_short { &id[half..] } else { id }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // As serde wants it.
-fn is_zero(flags: &u32) -> bool {
-    *flags == 0
-}
+struct Writer(String);
 
-/// Times of OTLP, which have 64 bits of nanoseconds, have room in these.
-fn micros(seconds: i64, nanos: i32) -> i64 {
-    seconds * 1_000_000 + i64::from(nanos) / 1_000
-}
+impl Writer {
+    fn put(&mut self, json: &str) {
+        self.0.push_str(json);
+    }
 
-fn some(warnings: &[String]) -> Option<&[String]> {
-    (!warnings.is_empty()).then_some(warnings)
+    fn text(&mut self, text: &str) {
+        text::write(&mut self.0, text);
+    }
+
+    fn number(&mut self, number: impl std::fmt::Display) {
+        let done = write!(self.0, "{number}");
+        debug_assert!(done.is_ok(), "writing to a String does not fail");
+    }
+
+    /// Nanoseconds, as whole microseconds.
+    fn micros(&mut self, ns: u64) {
+        self.number(ns / 1_000);
+    }
+
+    fn hex(&mut self, id: &[u8]) {
+        self.put("\"");
+        text::write_hex(&mut self.0, id);
+        self.put("\"");
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.put("[");
+        for (index, item) in items.iter().enumerate() {
+            self.put(if index == 0 { "" } else { "," });
+            write(self, item);
+        }
+        self.put("]");
+    }
+
+    fn warnings<T: AsRef<str>>(&mut self, warnings: &[T]) {
+        match warnings {
+            [] => self.put("null"),
+            warnings => self.list(warnings, |writer, warning| writer.text(warning.as_ref())),
+        }
+    }
+
+    fn process_id(&mut self, index: usize) {
+        self.put("\"p");
+        self.number(index + 1);
+        self.put("\"");
+    }
+
+    fn process(&mut self, process: &Process<'_>) {
+        self.put("{\"serviceName\":");
+        self.text(process.service);
+        self.put(",\"tags\":");
+        self.list(&process.tags, Self::tag);
+        self.put("}");
+    }
+
+    fn span(&mut self, span: &Span<'_>) {
+        self.put("{\"traceID\":");
+        self.hex(shown(span.trace_id));
+        self.put(",\"spanID\":");
+        self.hex(span.id);
+        if span.flags != 0 {
+            self.put(",\"flags\":");
+            self.number(span.flags);
+        }
+        self.put(",\"operationName\":");
+        self.text(span.name);
+        self.put(",\"references\":");
+        self.list(&span.references, Self::reference);
+        self.put(",\"startTime\":");
+        self.micros(span.start_ns);
+        self.put(",\"duration\":");
+        self.micros(span.duration_ns);
+        self.put(",\"tags\":");
+        self.list(&span.tags, Self::tag);
+        self.put(",\"logs\":");
+        self.list(&span.logs, Self::log);
+        self.put(",\"processID\":");
+        self.process_id(span.process);
+        self.put(",\"warnings\":");
+        self.warnings(&span.warnings);
+        self.put("}");
+    }
+
+    fn reference(&mut self, reference: &Reference<'_>) {
+        self.put("{\"refType\":\"");
+        self.put(if reference.follows { "FOLLOWS_FROM" } else { "CHILD_OF" });
+        self.put("\",\"traceID\":");
+        self.hex(shown(reference.trace_id));
+        self.put(",\"spanID\":");
+        self.hex(reference.span_id);
+        self.put("}");
+    }
+
+    fn log(&mut self, log: &Log<'_>) {
+        self.put("{\"timestamp\":");
+        self.micros(log.time_ns);
+        self.put(",\"fields\":");
+        self.list(&log.fields, Self::tag);
+        self.put("}");
+    }
+
+    fn tag(&mut self, Tag { key, value }: &Tag<'_>) {
+        self.put("{\"key\":");
+        self.text(key);
+        self.put(",\"type\":\"");
+        self.put(match value {
+            Value::Text(_) => "string",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int64",
+            Value::Float(_) => "float64",
+            Value::Bytes(_) => "binary",
+        });
+        self.put("\",\"value\":");
+        match value {
+            Value::Text(text) => self.text(text),
+            Value::Bool(yes) => self.number(yes),
+            // What JavaScript would round is a text.
+            Value::Int(number) if number.unsigned_abs() > MAX_SAFE => self.text(&number.to_string()),
+            Value::Int(number) => self.number(number),
+            Value::Float(number) if !number.is_finite() => self.text(&number.to_string()),
+            // The shortest digits that are read back as the same number, and an exponent where there would be many.
+            Value::Float(number) => self.number(format_args!("{number:?}")),
+            Value::Bytes(bytes) => self.text(&STANDARD.encode(bytes)),
+        }
+        self.put("}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A question comes over HTTP (`find`, `names` and `metrics` for /api, `v3` for /api/v3; `params` reads a request) or gRPC (`grpc`). `search`
 //! is what all of them search by and read traces with, `condition` makes TraceQL of it; `names` has services, operations and calls between
-//! services. `model` and `tag` turn OTLP into Jaeger's model, `json` writes that, `pretty` on several lines; `summary` counts. `answer` and
+//! services. `model` and `tag` read OTLP as Jaeger's model, `json` writes that, `pretty` on several lines; `summary` counts. `answer` and
 //! `refused` are the form of answers and errors.
 
 mod answer;

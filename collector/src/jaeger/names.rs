@@ -3,9 +3,9 @@
 use axum::extract::{Path, Query, State, rejection::PathRejection};
 use clew_common::ids::Tenant;
 use clew_query::{
-    exec::{Dependency, Range, TagOptions},
+    exec::{Dependency, Range, TagCombinations, TagOptions},
     traceql::{
-        ast::{Field, Intrinsic, Literal},
+        ast::{Field, Intrinsic, Kind, Literal},
         value::Value,
     },
 };
@@ -63,19 +63,13 @@ impl Jaeger {
         if let Some(kind) = wanted.filter(|kind| !KINDS.contains(kind)) {
             return Err(Refused::invalid(format!("spanKind is {kind:?}; expected one of {}", KINDS.join(", "))));
         }
-        let mut answer = Answer::of(Vec::new(), Vec::new());
-        for kind in ["unspecified"].into_iter().chain(KINDS).filter(|kind| wanted.is_none_or(|wanted| wanted == *kind))
-        {
-            let name = Field::Intrinsic(Intrinsic::Name);
-            let found = self.names(tenant, name, of_service(service, Some(kind))).await?;
-            let span_kind = if kind == "unspecified" { "" } else { kind };
-            answer.data.extend(found.data.into_iter().map(|name| Operation { name, span_kind }));
-            answer.missing.extend(found.missing);
-        }
-        answer.data.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
-        answer.missing.sort();
-        answer.missing.dedup();
-        Ok(bounded(answer.data, answer.missing, |one| one.name.len() + one.span_kind.len()))
+        let fields = [Intrinsic::Name, Intrinsic::Kind].map(Field::Intrinsic).to_vec();
+        let options = TagOptions { range: Range::ALL, limit: MAX_NAMES + 1 };
+        let asked = self.queries.tag_combinations(tenant, fields, of_service(service, wanted), options).await?;
+        let TagCombinations { values, missing, .. } = asked.answer;
+        let mut operations: Vec<Operation> = values.into_iter().filter_map(operation).collect();
+        operations.sort_by(|a, b| (&a.name, a.span_kind).cmp(&(&b.name, b.span_kind)));
+        Ok(bounded(operations, missing, |one| one.name.len() + one.span_kind.len()))
     }
 
     /// Which services call which. Not said: until now, and for a day.
@@ -167,6 +161,16 @@ fn bounded<T>(mut names: Vec<T>, mut missing: Vec<String>, bytes: impl Fn(&T) ->
         missing.push(format!("there are more names than fit into an answer; these are the first {fits}"));
     }
     Answer::of(names, missing)
+}
+
+/// A name and a kind.
+fn operation(values: Vec<Value>) -> Option<Operation> {
+    let [Value::String(name), kind] = <[Value; 2]>::try_from(values).ok()? else { return None };
+    let span_kind = match kind {
+        Value::Kind(kind) if kind != Kind::Unspecified => kind.name(),
+        _ => "",
+    };
+    Some(Operation { name, span_kind })
 }
 
 fn of_service(service: &str, kind: Option<&str>) -> String {

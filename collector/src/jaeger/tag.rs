@@ -1,38 +1,107 @@
 //! Tags: Jaeger's attributes.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use clew_proto::jaeger::api_v2::{self, ValueType};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use clew_common::otlp::wire::{Raw, each_field};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use prost::Message;
 
-/// A tag that is a text.
-pub fn text(key: &str, text: impl Into<String>) -> api_v2::KeyValue {
-    api_v2::KeyValue { key: key.to_owned(), v_str: text.into(), ..Default::default() }
+/// A tag, borrowed from the bytes of OTLP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tag<'a> {
+    pub key: &'a str,
+    pub value: Value<'a>,
 }
 
-/// A tag that is a yes or a no.
-pub fn bool(key: &str, yes: bool) -> api_v2::KeyValue {
-    api_v2::KeyValue { key: key.to_owned(), v_type: ValueType::Bool.into(), v_bool: yes, ..Default::default() }
+/// What a tag says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    Text(Cow<'a, str>),
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Bytes(&'a [u8]),
 }
 
-/// An attribute. Arrays and maps are their JSON, as text.
-pub fn of(KeyValue { key, value, .. }: KeyValue) -> api_v2::KeyValue {
-    let tag = |v_type: ValueType| api_v2::KeyValue { v_type: v_type.into(), ..Default::default() };
-    let tag = match value.and_then(|value| value.value) {
-        Some(Value::StringValue(v_str)) => api_v2::KeyValue { v_str, ..Default::default() },
-        Some(Value::BoolValue(v_bool)) => api_v2::KeyValue { v_bool, ..tag(ValueType::Bool) },
-        Some(Value::IntValue(v_int64)) => api_v2::KeyValue { v_int64, ..tag(ValueType::Int64) },
-        Some(Value::DoubleValue(v_float64)) => api_v2::KeyValue { v_float64, ..tag(ValueType::Float64) },
-        Some(Value::BytesValue(bytes)) => api_v2::KeyValue { v_binary: bytes.into(), ..tag(ValueType::Binary) },
-        Some(value @ (Value::ArrayValue(_) | Value::KvlistValue(_))) => {
-            api_v2::KeyValue { v_str: plain(Some(&value)).to_string(), ..Default::default() }
+impl<'a> Tag<'a> {
+    /// A tag that is a text.
+    pub fn text(key: &'a str, text: &'a str) -> Self {
+        Self { key, value: Value::Text(text.into()) }
+    }
+
+    /// The text, if it is one that the attribute has.
+    pub fn borrowed(&self) -> Option<&'a str> {
+        match self.value {
+            Value::Text(Cow::Borrowed(text)) => Some(text),
+            _ => None,
         }
-        Some(_) | None => api_v2::KeyValue::default(),
-    };
-    api_v2::KeyValue { key, ..tag }
+    }
+}
+
+/// Attributes as tags.
+#[derive(Debug, Default)]
+pub struct Tags<'a> {
+    pub tags: Vec<Tag<'a>>,
+    /// Those that are nested too deeply to be shown.
+    pub left_out: usize,
+}
+
+impl<'a> Tags<'a> {
+    /// Adds an attribute, a `KeyValue`. Arrays and maps are their JSON, as text. None when it is broken.
+    pub fn add(&mut self, attribute: Raw<'a>) -> Option<()> {
+        let (mut key, mut any_value) = ("", &[][..]);
+        each_field(bytes(attribute)?, |number, raw| {
+            match number {
+                1 => key = text(raw)?,
+                2 => any_value = bytes(raw)?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        let mut value = Some(Value::Text(Cow::Borrowed("")));
+        each_field(any_value, |number, raw| {
+            match (number, raw) {
+                (1, raw) => value = Some(Value::Text(text(raw)?.into())),
+                (2, Raw::Varint(yes)) => value = Some(Value::Bool(yes != 0)),
+                (3, Raw::Varint(number)) => value = Some(Value::Int(number as i64)),
+                (4, Raw::Fixed64(bytes)) => value = Some(Value::Float(f64::from_le_bytes(bytes))),
+                (5 | 6, _) => value = nested(any_value),
+                (7, raw) => value = Some(Value::Bytes(bytes(raw)?)),
+                _ => {}
+            }
+            Some(())
+        })?;
+        match value {
+            Some(value) => self.tags.push(Tag { key, value }),
+            None => self.left_out += 1,
+        }
+        Some(())
+    }
+}
+
+/// The bytes of a field that has some.
+pub fn bytes(raw: Raw<'_>) -> Option<&[u8]> {
+    match raw {
+        Raw::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// The text of a field that is one.
+pub fn text(raw: Raw<'_>) -> Option<&str> {
+    std::str::from_utf8(bytes(raw)?).ok()
+}
+
+/// An array or a map; None when it is nested deeper than prost follows.
+fn nested(any_value: &[u8]) -> Option<Value<'static>> {
+    let decoded = AnyValue::decode(any_value).ok()?;
+    Some(Value::Text(plain(decoded.value.as_ref()).to_string().into()))
 }
 
 /// A value as JSON.
-fn plain(value: Option<&Value>) -> serde_json::Value {
+fn plain(value: Option<&any_value::Value>) -> serde_json::Value {
+    use any_value::Value;
     let inner = |value: &AnyValue| plain(value.value.as_ref());
     match value {
         Some(Value::StringValue(text)) => text.as_str().into(),

@@ -26,7 +26,7 @@ use clew_common::{ids::Tenant, log::Work, threads::Threads, world::World};
 use clew_query::{
     exec::{
         self, Budget, Cache, Client, Dependencies, ExplainOptions, Explained, Measured, MetricsOptions, Range,
-        SearchOptions, Searched, Stopped, TagOptions, TagScope, TagValues, Tags,
+        SearchOptions, Searched, Stopped, TagCombinations, TagOptions, TagScope, TagValues, Tags,
     },
     traceql::{
         self,
@@ -112,7 +112,7 @@ macro_rules! answers {
     )*};
 }
 
-answers!(Searched, Measured, Tags, TagValues, Dependencies, Explained);
+answers!(Searched, Measured, Tags, TagValues, TagCombinations, Dependencies, Explained);
 
 impl Queries {
     /// Finds traces.
@@ -196,6 +196,28 @@ impl Queries {
             move || Ok(filter::readable(&filter)),
             move |filter, (snapshot, cache, budget)| {
                 exec::tag_values(snapshot, cache, &field, filter.as_ref(), options, budget)
+            },
+        )
+        .await
+    }
+
+    /// The same of several fields: which values they have together.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn tag_combinations(
+        &self,
+        tenant: &Tenant,
+        fields: Vec<Field>,
+        filter: String,
+        options: TagOptions,
+    ) -> Result<Asked<TagCombinations>, QueryError> {
+        self.run(
+            tenant,
+            QueryKind::TagValues,
+            move || Ok(filter::readable(&filter)),
+            move |filter, (snapshot, cache, budget)| {
+                exec::tag_combinations(snapshot, cache, &fields, filter.as_ref(), options, budget)
             },
         )
         .await

@@ -78,6 +78,43 @@ pub fn skip(rest: &mut &[u8], key: u32) -> Option<()> {
     }
 }
 
+/// What a field has on the wire.
+#[derive(Clone, Copy, Debug)]
+pub enum Raw<'a> {
+    /// An integer, a bool or an enum.
+    Varint(u64),
+    /// Eight bytes, little endian.
+    Fixed64([u8; 8]),
+    /// Four bytes, little endian.
+    Fixed32([u8; 4]),
+    /// A string, bytes or a message.
+    Bytes(&'a [u8]),
+}
+
+/// Takes a field: its number and its value. None at the end, or where it is broken.
+#[inline]
+pub fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u32, Raw<'a>)> {
+    let key = key(rest)?;
+    let raw = match key & 7 {
+        VARINT => Raw::Varint(varint(rest)?),
+        FIXED64 => Raw::Fixed64(take(rest, 8)?.try_into().ok()?),
+        BYTES => Raw::Bytes(bytes(rest)?),
+        FIXED32 => Raw::Fixed32(take(rest, 4)?.try_into().ok()?),
+        _ => return None,
+    };
+    (key >= key_of(1, 0)).then_some((key >> 3, raw))
+}
+
+/// Visits the fields of a message. None when it is broken, or as soon as a visit says so.
+#[inline]
+pub fn each_field<'a>(mut message: &'a [u8], mut visit: impl FnMut(u32, Raw<'a>) -> Option<()>) -> Option<()> {
+    while !message.is_empty() {
+        let (number, raw) = next_field(&mut message)?;
+        visit(number, raw)?;
+    }
+    Some(())
+}
+
 /// Writes a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

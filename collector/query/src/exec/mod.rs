@@ -4,7 +4,7 @@
 //! from the columns (`field`) that it names and no others, which a `cache` keeps. `search` goes to the traces that can be
 //! answers (`candidates`), newest first, puts them together (`trace`; `same` tells what is stored twice) and runs the
 //! `pipeline` on them. `metrics` counts spans without that where it can. `matches` finds single spans. `tags` lists names
-//! (`names` of a part) and values. `dependencies` counts calls between services, `explain` says in what spans differ from
+//! (`names` of a part), values, and which of them occur together. `dependencies` counts calls between services, `explain` says in what spans differ from
 //! others. `spans` gives columns to other query languages. `scope` is all of it for one query, `budget` ends it.
 
 mod budget;
@@ -41,4 +41,4 @@ pub use metrics::{Exemplar, Measured, MetricsOptions, metrics};
 pub use names::TagScope;
 pub use search::{Found, FoundSet, FoundSpan, Range, SearchOptions, Searched, search};
 pub use spans::{Rows, Spans, SpansError, Wanted};
-pub use tags::{TagOptions, TagValues, Tags, tag_names, tag_values};
+pub use tags::{TagCombinations, TagOptions, TagValues, Tags, tag_combinations, tag_names, tag_values};

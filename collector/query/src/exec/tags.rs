@@ -17,7 +17,10 @@ use super::{
     coded::Coded,
     field::{needs_trace, sources},
     mask::Mask,
-    metrics::counted::counted,
+    metrics::{
+        counted::counted,
+        groups::{Groups, of_part},
+    },
     names::{TagScope, names_kept},
     parallel,
     part::{Part, Place},
@@ -25,7 +28,7 @@ use super::{
 };
 use crate::traceql::{
     INTRINSICS,
-    ast::{Field, Intrinsic, Pipeline, SpansetExpr, SpansetKind, Stage},
+    ast::{Field, FieldAt, Intrinsic, Pipeline, SpansetExpr, SpansetKind, Stage},
     at::At,
     value::Value,
 };
@@ -55,6 +58,16 @@ pub struct TagValues {
     /// Each once; of arrays their elements.
     pub values: Vec<Value>,
     /// Why values may be missing; empty when none are.
+    pub missing: Vec<String>,
+    pub inspected_spans: u64,
+}
+
+/// What values fields have together.
+#[derive(Clone, Debug, Default)]
+pub struct TagCombinations {
+    /// Each once, with a value for each field.
+    pub values: Vec<Vec<Value>>,
+    /// Why some may be missing; empty when none are.
     pub missing: Vec<String>,
     pub inspected_spans: u64,
 }
@@ -154,6 +167,42 @@ pub fn tag_values(
         }
     }
     Ok(TagValues { values: all.values, missing: scope.missing.into_inner(), inspected_spans: some.spans })
+}
+
+/// Lists which values fields have together in some spans. Blocking.
+///
+/// # Errors
+/// When the budget is spent, or the answer would be too long.
+pub fn tag_combinations(
+    snapshot: &Snapshot,
+    cache: &Cache,
+    fields: &[Field],
+    filter: Option<&Pipeline>,
+    options: TagOptions,
+    budget: &Budget,
+) -> Result<TagCombinations, Stopped> {
+    let scope = Scope::open(snapshot, &cache.within(budget));
+    let some = some_spans(&scope, filter, options.range, budget)?;
+    let by: Vec<_> = fields.iter().map(|field| FieldAt { field: field.clone(), at: At::new(0, 0) }).collect();
+    let found = parallel::map(0..some.parts.len(), |at| {
+        budget.check()?;
+        let (part, mask) = &some.parts[at];
+        let mut groups = Groups::default();
+        of_part(&scope, *part as u32, &by, mask, &mut groups)?;
+        scope.forget(*part);
+        budget.check().map(|()| groups.labels)
+    });
+    let (mut all, mut room) = (Groups::default(), Room::new());
+    for found in found {
+        for values in found? {
+            if all.labels.len() < options.limit {
+                let before = all.bytes;
+                all.number(values)?;
+                room.take(all.bytes - before)?;
+            }
+        }
+    }
+    Ok(TagCombinations { values: all.labels, missing: scope.missing.into_inner(), inspected_spans: some.spans })
 }
 
 /// Spans: parts, and which of their rows.

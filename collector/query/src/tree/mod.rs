@@ -4,8 +4,6 @@
 //! ancestors, ids that occur twice. [`Tree`] finds a place for every span, once, and says what was odd about it. It keeps
 //! no recursion, so a chain of a million spans costs memory, not the stack.
 
-use std::collections::HashMap;
-
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     resource::v1::Resource,
@@ -13,6 +11,9 @@ use opentelemetry_proto::tonic::{
 };
 
 mod decode;
+mod place;
+
+pub use place::{Link, Place, Places};
 
 /// The spans of one trace, each with its place.
 #[derive(Debug, Clone, Default)]
@@ -42,19 +43,6 @@ pub struct Node {
     pub same_id: bool,
     /// Indices of its children, by start.
     pub children: Vec<usize>,
-}
-
-/// Where a span hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// It has no parent.
-    Root,
-    /// Under the span with this index.
-    Child(usize),
-    /// Its parent is not among the spans.
-    Orphan,
-    /// It is an ancestor of its own: the circle is cut above the span of it that starts first.
-    Circle,
 }
 
 /// A row of the tree as it is read from top to bottom.
@@ -94,63 +82,25 @@ impl Tree {
                 tree.nodes.extend(scope_spans.spans.into_iter().map(node));
             }
         }
-        tree.find_parents();
-        tree.cut_circles();
+        tree.place();
         tree.order();
         tree
     }
 
-    fn find_parents(&mut self) {
-        let mut by_id: HashMap<Vec<u8>, usize> = HashMap::with_capacity(self.nodes.len());
-        for (index, node) in self.nodes.iter_mut().enumerate() {
-            let first = *by_id.entry(node.span.span_id.clone()).or_insert(index);
-            node.same_id = first != index;
+    fn place(&mut self) {
+        let links: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|Node { span, .. }| Link {
+                id: &span.span_id,
+                parent: &span.parent_span_id,
+                start: span.start_time_unix_nano,
+            })
+            .collect();
+        let Places { places, same_id } = Places::of(&links);
+        for (node, (place, same_id)) in self.nodes.iter_mut().zip(places.into_iter().zip(same_id)) {
+            (node.place, node.same_id) = (place, same_id);
         }
-        for node in &mut self.nodes {
-            let parent = &node.span.parent_span_id;
-            node.place = match by_id.get(parent) {
-                _ if parent.iter().all(|byte| *byte == 0) => Place::Root,
-                Some(parent) => Place::Child(*parent),
-                None => Place::Orphan,
-            };
-        }
-    }
-
-    /// Follows parents up from every span; whoever comes by a span of the same walk again has found a circle.
-    fn cut_circles(&mut self) {
-        const UNSEEN: usize = usize::MAX;
-        let mut seen_by = vec![UNSEEN; self.nodes.len()];
-        for walk in 0..self.nodes.len() {
-            let mut at = walk;
-            while seen_by[at] == UNSEEN {
-                seen_by[at] = walk;
-                let Place::Child(parent) = self.nodes[at].place else { break };
-                if seen_by[parent] == walk {
-                    self.cut(parent);
-                    break;
-                }
-                at = parent;
-            }
-        }
-    }
-
-    /// Cuts the circle that `start` lies on above the span that starts first.
-    fn cut(&mut self, start: usize) {
-        let (mut first, mut at) = (start, start);
-        while let Place::Child(parent) = self.nodes[at].place {
-            if self.starts_before(parent, first) {
-                first = parent;
-            }
-            at = parent;
-            if at == start {
-                break;
-            }
-        }
-        self.nodes[first].place = Place::Circle;
-    }
-
-    fn starts_before(&self, a: usize, b: usize) -> bool {
-        (self.nodes[a].span.start_time_unix_nano, a) < (self.nodes[b].span.start_time_unix_nano, b)
     }
 
     /// Lists roots and children by start, anew.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clew_query::{
-    exec::{Budget, Cache, Range, TagOptions, TagScope, tag_names, tag_values},
+    exec::{Budget, Cache, Range, TagOptions, TagScope, tag_combinations, tag_names, tag_values},
     traceql::{
         ast::{Body, Field, Pipeline, Scope},
         parse, value,
@@ -73,18 +73,24 @@ proptest! {
             store::ask(&batches, kept, |snapshot| {
                 let (budget, _client) = Budget::new(Duration::from_secs(60));
                 let cache = Cache::new(1 << 20);
+                let int = |value: &value::Value| match value {
+                    value::Value::Int(int) => *int,
+                    other => panic!("{other:?}"),
+                };
                 // The second time from the cache.
                 for _ in 0..2 {
                     for (field, expected) in &fields {
                         let found = tag_values(snapshot, &cache, field, filter.as_ref(), options, &budget).unwrap();
                         assert_eq!(found.missing, [""; 0]);
-                        let int = |value: &value::Value| match value {
-                            value::Value::Int(int) => *int,
-                            other => panic!("{other:?}"),
-                        };
                         let values: BTreeSet<i64> = found.values.iter().map(int).collect();
                         assert_eq!((found.values.len(), &values), (expected.len(), expected), "{field} in {kept:?}");
                     }
+                    let together = [fields[2].0.clone(), fields[0].0.clone()];
+                    let found = tag_combinations(snapshot, &cache, &together, filter.as_ref(), options, &budget).unwrap();
+                    let expected: BTreeSet<[i64; 2]> =
+                        asked.iter().map(|span| [i64::from(span.2), i64::from(span.0)]).collect();
+                    let pairs: BTreeSet<[i64; 2]> = found.values.iter().map(|pair| [int(&pair[0]), int(&pair[1])]).collect();
+                    assert_eq!((found.values.len(), &pairs), (expected.len(), &expected), "{kept:?}");
                     let of = Some(TagScope::Span);
                     let found = tag_names(snapshot, &cache, of, filter.as_ref(), options, &budget).unwrap();
                     let found: BTreeSet<String> = found.scopes.into_iter().flat_map(|(_, names)| names).collect();

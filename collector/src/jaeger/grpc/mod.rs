@@ -1,7 +1,8 @@
 //! The same over gRPC, for Jaeger's clients (`v2`, `v3`) and for a Jaeger that has its spans here (`storage`).
 //!
-//! Traces are streamed: a few are read ahead, and the next ones when those were taken.
+//! `message` has the spans of Jaeger's older API. Traces are streamed: a few are read ahead, and the next ones when those were taken.
 
+mod message;
 mod storage;
 mod v2;
 mod v3;

@@ -10,7 +10,7 @@ use clew_proto::jaeger::api_v2::{
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Asked, Traces, reply, tenant, time_ns};
+use super::{Answers, Asked, Traces, message, reply, tenant, time_ns};
 use crate::{
     jaeger::{Jaeger, find::NO_ARCHIVE, model, refused::Refused},
     lookup::Trace,
@@ -35,7 +35,7 @@ pub(super) fn said(text: &str) -> Option<&str> {
 }
 
 fn chunks(id: TraceId, trace: Trace) -> Result<Vec<SpansResponseChunk>, Refused> {
-    let mut spans = model::whole_spans(model::of_otlp(&trace.spans).ok_or(Refused::Damaged(id))?);
+    let mut spans = message::spans(model::of_otlp(&trace.spans).ok_or(Refused::Damaged(id))?);
     if let Some(first) = spans.first_mut() {
         first.warnings.extend(trace.partial_reasons);
     }

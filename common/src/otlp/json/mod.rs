@@ -9,6 +9,7 @@ mod scalar;
 pub(super) mod schema;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod write;
 
 pub use read::to_protobuf;

@@ -8,10 +8,11 @@ use super::{
     Ids,
     scalar::BASE64,
     schema::{Field, Kind, Label, MAX_FIELDS, Message, REQUEST, RESOURCE_SPANS},
+    text,
 };
 use crate::otlp::{
     walk::MAX_DEPTH,
-    wire::{BYTES, FIXED32, FIXED64, VARINT, bytes, key, key_of, take, varint},
+    wire::{Raw, next_field},
 };
 
 /// TracesData as JSON: `{"resourceSpans":[...]}`. It has passed `walk::check`; of what has not, a message is written up to
@@ -29,38 +30,13 @@ pub fn write_resource_spans_array(out: &mut String, traces_data: &[u8], ids: Ids
     writer.out.push('[');
     let mut rest = traces_data;
     let mut first = true;
-    while let Some(value) = next(&mut rest) {
+    while let Some(value) = next_field(&mut rest) {
         if let (1, Raw::Bytes(message)) = value {
             writer.comma(&mut first);
             writer.object(&RESOURCE_SPANS, message, 0);
         }
     }
     writer.out.push(']');
-}
-
-/// What a field has on the wire.
-#[derive(Clone, Copy)]
-enum Raw<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Fixed32([u8; 4]),
-    Bytes(&'a [u8]),
-}
-
-/// Takes a field: its number and its value.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<(u32, Raw<'a>)> {
-    if rest.is_empty() {
-        return None;
-    }
-    let key = key(rest)?;
-    let raw = match key & 7 {
-        VARINT => Raw::Varint(varint(rest)?),
-        FIXED64 => Raw::Fixed64(take(rest, 8)?.try_into().ok()?),
-        BYTES => Raw::Bytes(bytes(rest)?),
-        FIXED32 => Raw::Fixed32(take(rest, 4)?.try_into().ok()?),
-        _ => return None,
-    };
-    (key >= key_of(1, 0)).then_some((key >> 3, raw))
 }
 
 /// What was found of a field in a message.
@@ -96,7 +72,7 @@ impl Writer<'_> {
         let mut rest = body;
         loop {
             let before = rest;
-            let Some((number, raw)) = next(&mut rest) else { break };
+            let Some((number, raw)) = next_field(&mut rest) else { break };
             let Some((at, field)) = message.by_number(number) else { continue };
             if field.label == Label::OneOf && found[at].count == 0 {
                 found = [Found::default(); MAX_FIELDS];
@@ -146,12 +122,17 @@ impl Writer<'_> {
     fn value(&mut self, field: &Field, raw: Raw<'_>, depth: u32) {
         let done = match (field.kind, raw) {
             (Kind::Text, Raw::Bytes(text)) => {
-                self.text(&String::from_utf8_lossy(text));
+                text::write(self.out, &String::from_utf8_lossy(text));
                 Ok(())
             }
             (Kind::Bytes, Raw::Bytes(bytes)) => self.base64(bytes),
             (Kind::Id(_), Raw::Bytes(id)) => match self.ids {
-                Ids::Hex => self.hex(id),
+                Ids::Hex => {
+                    self.out.push('"');
+                    text::write_hex(self.out, id);
+                    self.out.push('"');
+                    Ok(())
+                }
                 Ids::Base64 => self.base64(id),
             },
             (Kind::Bool, Raw::Varint(value)) => write!(self.out, "{}", value != 0),
@@ -190,48 +171,10 @@ impl Writer<'_> {
         }
     }
 
-    fn hex(&mut self, bytes: &[u8]) -> std::fmt::Result {
-        self.out.push('"');
-        for byte in bytes {
-            for digit in [byte >> 4, byte & 0xF] {
-                self.out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-            }
-        }
-        self.out.write_char('"')
-    }
-
     fn base64(&mut self, bytes: &[u8]) -> std::fmt::Result {
         self.out.push('"');
         BASE64.encode_string(bytes, self.out);
         self.out.write_char('"')
-    }
-
-    /// Writes a string with the escapes that RFC 8259, section 7, asks for.
-    fn text(&mut self, text: &str) {
-        self.out.push('"');
-        let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if byte >= b' ' && byte != b'"' && byte != b'\\' {
-                continue;
-            }
-            self.out.push_str(&text[plain..at]);
-            plain = at + 1;
-            match byte {
-                b'"' => self.out.push_str("\\\""),
-                b'\\' => self.out.push_str("\\\\"),
-                b'\n' => self.out.push_str("\\n"),
-                b'\r' => self.out.push_str("\\r"),
-                b'\t' => self.out.push_str("\\t"),
-                _ => {
-                    self.out.push_str("\\u00");
-                    for digit in [byte >> 4, byte & 0xF] {
-                        self.out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-                    }
-                }
-            }
-        }
-        self.out.push_str(&text[plain..]);
-        self.out.push('"');
     }
 }
 
@@ -240,7 +183,7 @@ fn of_field<'a>(field: &Field, found: Found<'a>) -> impl Iterator<Item = &'a [u8
     let (number, mut rest) = (field.number, found.from);
     std::iter::from_fn(move || {
         loop {
-            if let (found, Raw::Bytes(bytes)) = next(&mut rest)?
+            if let (found, Raw::Bytes(bytes)) = next_field(&mut rest)?
                 && found == number
             {
                 return Some(bytes);

@@ -7,7 +7,7 @@
 pub(super) mod compare;
 pub(super) mod counted;
 mod exemplars;
-mod groups;
+pub(super) mod groups;
 mod histogram;
 mod tally;
 
