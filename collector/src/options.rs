@@ -55,7 +55,7 @@ pub struct Options {
     /// Seconds that a start watches whether the process that had the name last still lives, unless that one stopped in good
     /// order. Under 5, one that lives may be missed; it then stops itself within seconds.
     pub takeover_wait_s: u64,
-    /// Spans become a block when they take so much memory (and have gathered for ten seconds), or a quarter of max_memory_bytes. At
+    /// Spans become a block when they take so much memory (and have gathered for five seconds), or a quarter of max_memory_bytes. At
     /// least 1 MiB.
     pub flush_bytes: Bytes,
     /// Seconds after which spans become a block though they are few.

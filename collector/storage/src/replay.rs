@@ -121,17 +121,20 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
     }
 }
 
-/// Makes blocks of what is in memory, if that is full. What the blocks hold stays in the WAL until the next flush: a start after
-/// this one knows it from them.
+/// Makes blocks of the oldest of what is in memory, if there is more than what a process had when it was killed: taking spans in
+/// ends at `max_memory_bytes`, but for what was on its way. One thread writes while others go on to read, up to a quarter more.
+/// What the blocks hold stays in the WAL until the next flush: a start after this one knows it from them.
 fn make_room(inner: &Inner) -> Result<(), OpenError> {
-    if inner.contents.memory().0 < inner.options.max_memory_bytes {
+    let max = inner.options.max_memory_bytes;
+    let (full, fullest) = (max + max / 8, max + max / 4);
+    let bytes = || inner.contents.memory().0;
+    let Some(_one) = (if bytes() < fullest { inner.room.try_lock() } else { Some(inner.room.lock()) }) else {
         return Ok(());
-    }
-    let _one = inner.room.lock();
-    if inner.contents.memory().0 >= inner.options.max_memory_bytes {
+    };
+    if inner.contents.active().bytes() >= max / 4 {
         inner.contents.seal();
-        while flush_patiently(inner)? {}
     }
+    while bytes() >= full && flush_patiently(inner)? {}
     Ok(())
 }
 
