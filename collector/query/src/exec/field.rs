@@ -106,6 +106,25 @@ fn attribute_sources(part: &Part, cache: &Cache, attribute: &Attribute) -> Resul
     Ok(sources)
 }
 
+/// What spans have of a field by their shapes: its value for each shape, and how many there are. None: they have it otherwise, or
+/// not. Blocking.
+pub fn by_shape(part: &Part, field: &Field) -> Result<Option<(Source, usize)>, BlockError> {
+    let column = match field {
+        Field::Intrinsic(Intrinsic::Name) => Some(core::NAME),
+        Field::Intrinsic(Intrinsic::Kind) => Some(core::KIND),
+        Field::Attribute(Attribute { key, scope: Scope::Span, .. }) => {
+            part.schema.index_of(&format!("{ATTRIBUTE_PREFIX}{key}")).ok()
+        }
+        _ => None,
+    };
+    let Some(array) = column.map_or(Ok(None), |column| part.of_shapes(column))? else { return Ok(None) };
+    let source = match field {
+        Field::Intrinsic(Intrinsic::Kind) => cast(&array).map(Source::Kind),
+        _ => typed(&array),
+    };
+    Ok(source.map(|source| (source, array.len())))
+}
+
 /// What spans have of an attribute outside of its column.
 fn of_list(part: &Part, cache: &Cache, key: &str) -> Result<Option<Source>, BlockError> {
     if !may_have(part, cache, TagScope::Span, key)? {

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt64Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, UInt64Array, cast::AsArray};
 use arrow_schema::SchemaRef;
 use clew_storage::{
     Memory,
@@ -85,13 +85,24 @@ impl Part {
         match &self.place {
             Place::Block { block, group } => {
                 let key = Key::Column(block.meta().id, *group as u32, column as u32);
-                cache.column(key, || {
-                    block.column_with(*group, column, || {
-                        cache.column(Key::Shapes(block.meta().id, *group as u32), || block.shapes(*group))
-                    })
-                })
+                cache.column(key, || block.column_with(*group, column, || shapes(cache, block, *group)))
             }
             Place::Memory { .. } | Place::Rows { .. } => self.read(column),
+        }
+    }
+
+    /// The shape of each row: the number by which it has several columns. None: it has all of them itself. Blocking.
+    pub fn shapes(&self, cache: &Cache) -> Result<Option<UInt32Array>, BlockError> {
+        let Place::Block { block, group } = &self.place else { return Ok(None) };
+        let shapes = shapes(cache, block, *group)?;
+        Ok(shapes.as_ref().and_then(|shapes| shapes.as_primitive_opt()).cloned())
+    }
+
+    /// A column that rows have by their shapes: its value for each of these. Blocking.
+    pub fn of_shapes(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        match &self.place {
+            Place::Block { block, .. } => block.of_shapes(column),
+            Place::Memory { .. } | Place::Rows { .. } => Ok(None),
         }
     }
 
@@ -168,6 +179,10 @@ impl Part {
             }
         }
     }
+}
+
+fn shapes(cache: &Cache, block: &Block, group: usize) -> Result<Option<ArrayRef>, BlockError> {
+    cache.column(Key::Shapes(block.meta().id, group as u32), || block.shapes(group))
 }
 
 /// The traces of a block. Blocking.

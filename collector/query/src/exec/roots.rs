@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -15,11 +16,11 @@ use clew_storage::{
 
 use super::{
     cache::{Cache, Key},
-    coded,
+    coded::{self, Coded},
     codes::Codes,
     field::Source,
     part::{Part, traces_of},
-    scope::Scope,
+    scope::{Opened, Scope},
 };
 use crate::traceql::{ast::Field, value::Value};
 
@@ -52,36 +53,114 @@ pub fn parentless(part: &Part, cache: &Cache) -> Result<BooleanBuffer, BlockErro
     Ok(none)
 }
 
+/// What a field is of roots, as numbers.
+struct OfRoots<'a> {
+    scope: &'a Scope,
+    field: &'a Field,
+    /// For the parts that have roots, the field's numbers there, and for each of those the one among all values.
+    parts: HashMap<u32, (Coded, Vec<u32>)>,
+    values: Numbered,
+}
+
+/// Values, each once.
+#[derive(Default)]
+struct Numbered {
+    numbers: HashMap<coded::Key, u32>,
+    values: Vec<Value>,
+}
+
+impl OfRoots<'_> {
+    /// The number of a root's value, of the part and row where it is.
+    fn code(&mut self, root: Option<(u32, u32)>) -> u32 {
+        let Some((part, row)) = root else { return self.values.number(Value::Nil) };
+        let (coded, numbers) = self.parts.entry(part).or_insert_with(|| {
+            let rows = self.scope.parts[part as usize].part.rows;
+            let coded = Coded::of(&self.scope.sources(self.field, part), rows);
+            let numbers = vec![NONE; coded.values.len()];
+            (coded, numbers)
+        });
+        let code = coded.codes[row as usize] as usize;
+        if numbers[code] == NONE {
+            numbers[code] = self.values.number(coded.values[code].clone());
+        }
+        numbers[code]
+    }
+}
+
+impl Numbered {
+    fn number(&mut self, value: Value) -> u32 {
+        *self.numbers.entry(coded::Key(value)).or_insert_with_key(|key| {
+            self.values.push(key.0.clone());
+            self.values.len() as u32 - 1
+        })
+    }
+}
+
 impl Scope {
     /// What a field is of the root of each row's trace, of a part. Blocking.
     pub(super) fn of_roots(&self, field: &Field, part: u32) -> Source {
-        let rows = self.parts[part as usize].part.rows;
-        let column = self.parts[part as usize].part.column(&self.cache, core::TRACE_ID).unwrap_or_else(|error| {
+        let of_block = self.blocks.iter().find(|(_, parts)| parts.contains(&(part as usize)));
+        let mut values = OfRoots { scope: self, field, parts: HashMap::new(), values: Numbered::default() };
+        let codes = match of_block {
+            Some((block, parts)) => self.root_codes(block, parts, part, &mut values),
+            None => self.root_codes_by_id(part, &mut values),
+        };
+        let mut codes = codes.unwrap_or_else(|error| {
             self.failed(&error);
-            None
+            Vec::new()
         });
+        let rows = self.parts[part as usize].part.rows;
+        if codes.len() < rows {
+            codes.resize(rows, values.code(None));
+        }
+        Source::Codes(Arc::new(Codes { codes, values: Vec::new() }), values.values.values)
+    }
+
+    /// The values of a part's rows, by their traces' ids.
+    fn root_codes_by_id(&self, part: u32, values: &mut OfRoots<'_>) -> Result<Vec<u32>, BlockError> {
+        let opened = &self.parts[part as usize].part;
+        let column = opened.column(&self.cache, core::TRACE_ID)?;
         let ids = column.as_ref().and_then(|ids| ids.as_fixed_size_binary_opt());
         let ids = ids.map_or(&[][..], |ids| ids.value_data().as_chunks::<16>().0);
-        let mut places: HashMap<coded::Key, u32> = HashMap::new();
-        let mut values = Vec::new();
-        let mut last: Option<(&[u8; 16], u32)> = None;
-        let mut codes = Vec::with_capacity(rows);
-        for id in ids {
-            let code = match last {
-                Some((same, code)) if same == id => code,
-                _ => {
-                    let root = self.root(id);
-                    let value = root.map_or(Value::Nil, |root| self.value(field, root.part, root.row));
-                    *places.entry(coded::Key(value)).or_insert_with_key(|key| {
-                        values.push(key.0.clone());
-                        values.len() as u32 - 1
-                    })
-                }
-            };
-            last = Some((id, code));
-            codes.push(code);
+        let mut codes = Vec::with_capacity(opened.rows);
+        for traces in ids.chunk_by(|a, b| a == b) {
+            let code = values.code(self.root(&traces[0]).map(|root| (root.part, root.row)));
+            codes.resize(codes.len() + traces.len(), code);
         }
-        Source::Codes(Arc::new(Codes { codes, values: Vec::new() }), values)
+        Ok(codes)
+    }
+
+    /// The same in a block, which knows the roots of its traces: only those that are elsewhere too are looked for.
+    fn root_codes(
+        &self,
+        block: &Block,
+        parts: &Range<usize>,
+        part: u32,
+        values: &mut OfRoots<'_>,
+    ) -> Result<Vec<u32>, BlockError> {
+        let (traces, roots) = (traces_of(&self.cache, block)?, self.roots_of(block, parts.start)?);
+        let rows = |part: &Opened| part.part.rows as u32;
+        let first: u32 = self.parts[parts.start..part as usize].iter().map(rows).sum();
+        let end = first + rows(&self.parts[part as usize]);
+        let others: Vec<&Block> =
+            self.blocks.iter().map(|(other, _)| &**other).filter(|other| !std::ptr::eq(*other, block)).collect();
+        let in_memory = self.roots_in_memory();
+        let (mut codes, mut row, mut place) = (Vec::with_capacity((end - first) as usize), first, traces.at(first, 0));
+        while row < end && place < traces.len() {
+            let bytes = traces.id(place);
+            let is_elsewhere = TraceId::new(bytes).is_some_and(|id| others.iter().any(|other| other.may_hold(&id)))
+                || in_memory.contains_key(&bytes);
+            let root = match roots[place] {
+                _ if is_elsewhere => self.root(&bytes).map(|root| (root.part, root.row)),
+                NONE => None,
+                row => self.place_of(parts.clone(), row),
+            };
+            let until = traces.rows(place).end.min(end);
+            let code = values.code(root);
+            codes.resize(codes.len() + (until - row) as usize, code);
+            (row, place) = (until, place + 1);
+        }
+        Ok(codes)
     }
 
     /// The root of a trace: the first span without a parent. Blocking.
@@ -109,7 +188,14 @@ impl Scope {
     fn root_of_block(&self, block: &Block, first: usize, trace: &[u8; 16]) -> Result<Option<u32>, BlockError> {
         let traces = traces_of(&self.cache, block)?;
         let Some(place) = traces.find(trace) else { return Ok(None) };
-        let roots = self.cache.roots(Key::Roots(block.meta().id), || {
+        Ok(self.roots_of(block, first)?.get(place).copied().filter(|row| *row != NONE))
+    }
+
+    /// The rows of the roots of a block's traces, counted through all row groups; [`NONE`] where there is none. `first` is the block's
+    /// first part.
+    fn roots_of(&self, block: &Block, first: usize) -> Result<Arc<Vec<u32>>, BlockError> {
+        let traces = traces_of(&self.cache, block)?;
+        self.cache.roots(Key::Roots(block.meta().id), || {
             let mut roots = vec![NONE; traces.len()];
             let (mut before, mut place) = (0, 0);
             for opened in self.parts[first..].iter().take(block.groups()?.len()) {
@@ -122,8 +208,7 @@ impl Scope {
                 before += opened.part.rows as u32;
             }
             Ok(roots)
-        })?;
-        Ok(roots.get(place).copied().filter(|row| *row != NONE))
+        })
     }
 
     fn roots_in_memory(&self) -> &HashMap<[u8; 16], Root> {

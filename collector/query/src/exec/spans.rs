@@ -198,7 +198,7 @@ impl Spans {
                     continue;
                 };
                 schema::attributes(schema).for_each(|(key, kind, _)| add(key, kind));
-                for listed in super::field::listed_entries(Some(batch.column(core::ATTRIBUTES).clone())) {
+                for listed in super::field::listed_entries(Some(batch.column(core::ATTRIBUTES).clone()), |_| true) {
                     let kind = match listed.value {
                         Value::String(_) => Type::String,
                         Value::Int(_) => Type::Int,

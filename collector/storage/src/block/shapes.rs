@@ -73,6 +73,20 @@ impl Shapes {
             .map_err(|error| Why::Columns(format!("a span has a shape that is not there: {error}")))
     }
 
+    /// The values of a column, one for each shape.
+    pub fn of_each(&self, at: usize) -> &ArrayRef {
+        self.0.column(at)
+    }
+
+    /// Refuses numbers of which there is no shape.
+    pub fn check(&self, numbers: &UInt32Array) -> Result<(), Why> {
+        let has = |number: &u32| (*number as usize) < self.0.num_rows();
+        match numbers.null_count() == 0 && numbers.values().iter().all(has) {
+            true => Ok(()),
+            false => Err(Why::Columns("a span has a shape that is not there".to_owned())),
+        }
+    }
+
     /// Whether any of these shapes has a value in a column. One that is not there may have: who asks for its values will hear of it.
     pub fn any_has(&self, numbers: &[u32], at: usize) -> bool {
         let column = self.0.column(at);

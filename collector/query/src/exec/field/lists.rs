@@ -95,16 +95,17 @@ pub struct Listed {
     pub value: Value,
 }
 
-/// All span attributes that have no column of their own, in order of their rows; of several with the same key the first.
-pub fn listed_entries(array: Option<ArrayRef>) -> Vec<Listed> {
+/// The span attributes with wanted keys that have no column of their own, in order of their rows; of several with the same key
+/// the first.
+pub fn listed_entries(array: Option<ArrayRef>, wanted: impl Fn(&str) -> bool) -> Vec<Listed> {
     let lists = array.as_ref().and_then(|array| array.as_list_opt::<i32>());
     let Some((lists, values)) = lists.and_then(|lists| Some((lists, lists.values().as_struct_opt()?))) else {
         return Vec::new();
     };
     let Some(pairs) = Pairs::of(values) else { return Vec::new() };
     let mut rows = Rows::of(lists);
-    let mut entries: Vec<Listed> = Vec::with_capacity(values.len());
-    for at in 0..values.len() {
+    let mut entries: Vec<Listed> = Vec::new();
+    for at in (0..values.len()).filter(|at| wanted(pairs.keys.value(*at))) {
         let (row, key) = (rows.of_entry(at), pairs.keys.value(at));
         let mut of_row = entries.iter().rev().take_while(|entry| entry.row == row);
         if !of_row.any(|entry| entry.key == key) {

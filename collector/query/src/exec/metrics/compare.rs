@@ -3,6 +3,7 @@
 //! Spans are counted twice: first how many have each value, in all; then, of the values that are shown, how many at each
 //! step. So what is kept of values that only one span has is small.
 
+mod rows;
 mod values;
 
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -16,12 +17,15 @@ use hashbrown::{HashMap, HashSet};
 use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
 use prost::Message;
 
-use self::values::{Tally, add};
+use self::{
+    rows::Rows,
+    values::{Tally, add},
+};
 use super::{
     super::{
         Budget, Stopped,
         coded::{Coded, Key},
-        field::{Listed, listed_entries, sparse, typed},
+        field::{Listed, by_shape, listed_entries, sparse, typed},
         mask::{Mask, Masks, evaluate},
         parallel,
         part::Part,
@@ -163,6 +167,17 @@ enum Selected<'a> {
     Are(&'a Counted),
 }
 
+/// Counts at most in which rows are put together.
+const MAX_COUNTED: usize = 1 << 20;
+
+/// Rows counted by a number that each of them has: what they have by it is looked at once for each number. None when there are so
+/// many numbers that it would not pay.
+fn counted_by(numbers: &[u32], rows: &Rows, places: usize) -> Option<Rows> {
+    let count = numbers.iter().max().map_or(0, |most| *most as usize + 1);
+    let pays = count < numbers.len() && count * places <= MAX_COUNTED;
+    pays.then(|| Rows::Counted(rows.count(numbers.len(), count, places, |row| Some(numbers[row]))))
+}
+
 /// A key under which the spans that have any value are counted.
 pub fn any() -> Key {
     Key(Value::Nil)
@@ -223,51 +238,76 @@ impl Compare<'_> {
     fn part(&self, part: u32, mask: &Mask, tally: &mut Tally<'_>) -> Result<(), BlockError> {
         let opened = &self.scope.parts[part as usize].part;
         let cache = &self.scope.cache;
-        let Some(starts) = opened.column(cache, core::START_TIME)? else { return Ok(()) };
-        let Some(starts) = starts.as_primitive_opt::<TimestampNanosecondType>() else { return Ok(()) };
-        let selected = self.selected(part, mask, starts.values())?;
-        // For each row that counts, the place of its group and step.
-        let place = |row: usize| {
-            let step = self.steps.map_or(Some(0), |steps| steps.of(starts.value(row) as u64))?;
-            let step = if tally.steps == 1 { 0 } else { step };
-            Some((row as u32, (usize::from(selected.keeps(row)) * tally.steps + step) as u32))
+        let rows = match (self.steps, &self.selected, mask) {
+            (None, Selected::Are(selected), Mask::All) => {
+                let selected = selected.masks[part as usize].clone().unwrap_or(Mask::None);
+                Rows::All { selected: selected.rows(opened.rows).map(|row| row as u32).collect() }
+            }
+            _ => Rows::Some(self.places(part, mask, tally.steps)?),
         };
-        let rows: Vec<(u32, u32)> = mask.rows(opened.rows).filter_map(place).collect();
+        let shapes = opened.shapes(cache)?.and_then(|shapes| counted_by(shapes.values(), &rows, 2 * tally.steps));
+        let by_shape = |field: &Field| match &shapes {
+            Some(shapes) => Ok::<_, BlockError>(by_shape(opened, field)?.map(|(source, all)| (source, all, shapes))),
+            None => Ok(None),
+        };
         for intrinsic in COMPARED {
             let field = Field::Intrinsic(intrinsic);
-            if tally.wants(&field) {
-                tally.column(&field, &self.scope.coded(&field, part, mask).into(), &rows);
+            if !tally.wants(&field) {
+                continue;
+            }
+            match by_shape(&field)? {
+                Some((source, all, shapes)) => tally.source(&field, &source, all, shapes),
+                None => tally.column(&field, &self.scope.coded(&field, part, mask).into(), &rows),
             }
         }
         for (key, _, column) in schema::attributes(&opened.schema) {
             let field = Field::attribute(Of::Span, key);
-            if tally.wants(&field)
-                && let Some(source) = opened.column(cache, column)?.as_ref().and_then(typed)
-            {
+            if !tally.wants(&field) {
+                continue;
+            }
+            if let Some((source, all, shapes)) = by_shape(&field)? {
+                tally.source(&field, &source, all, shapes);
+            } else if let Some(source) = opened.column(cache, column)?.as_ref().and_then(typed) {
                 tally.source(&field, &source, opened.rows, &rows);
             }
         }
         self.resources(opened, &rows, tally)?;
-        if tally.wants_any(Of::Span) {
-            let mut of_row = rows.iter().peekable();
-            for Listed { row, key, value } in listed_entries(opened.column(cache, core::ATTRIBUTES)?) {
-                while of_row.next_if(|(other, _)| *other < row).is_some() {}
-                if let Some((_, place)) = of_row.peek().filter(|(other, _)| *other == row) {
-                    let mut counts = vec![0; 2 * tally.steps];
-                    counts[*place as usize] = 1;
-                    tally.add(&Field::attribute(Of::Span, key), &value, &counts);
-                }
-            }
-        }
+        self.listed(opened, &rows, tally)?;
         tally.forget();
         Ok(())
     }
 
-    /// Counts the values of the resources of rows.
-    fn resources(&self, part: &Part, rows: &[(u32, u32)], tally: &mut Tally<'_>) -> Result<(), BlockError> {
-        if !tally.wants_any(Of::Resource) {
-            return Ok(());
+    /// The rows that count, each with the place of its group and step.
+    fn places(&self, part: u32, mask: &Mask, steps: usize) -> Result<Vec<(u32, u32)>, BlockError> {
+        let opened = &self.scope.parts[part as usize].part;
+        let Some(starts) = opened.column(&self.scope.cache, core::START_TIME)? else { return Ok(Vec::new()) };
+        let Some(starts) = starts.as_primitive_opt::<TimestampNanosecondType>() else { return Ok(Vec::new()) };
+        let selected = self.selected(part, mask, starts.values())?;
+        let place = |row: usize| {
+            let step = self.steps.map_or(Some(0), |of| of.of(starts.value(row) as u64))?;
+            let step = if steps == 1 { 0 } else { step };
+            Some((row as u32, (usize::from(selected.keeps(row)) * steps + step) as u32))
+        };
+        Ok(mask.rows(opened.rows).filter_map(place).collect())
+    }
+
+    /// Counts the attributes of spans that have no column of their own.
+    fn listed(&self, part: &Part, rows: &Rows, tally: &mut Tally<'_>) -> Result<(), BlockError> {
+        let Some(keys) = tally.keys(Of::Span) else { return Ok(()) };
+        let wanted = |key: &str| keys.as_ref().is_none_or(|keys| keys.contains(key));
+        for Listed { row, key, value } in listed_entries(part.column(&self.scope.cache, core::ATTRIBUTES)?, wanted) {
+            if let Some(place) = rows.place(row) {
+                let mut counts = vec![0; 2 * tally.steps];
+                counts[place] = 1;
+                tally.add(&Field::attribute(Of::Span, key), &value, &counts);
+            }
         }
+        Ok(())
+    }
+
+    /// Counts the values of the resources of rows.
+    fn resources(&self, part: &Part, rows: &Rows, tally: &mut Tally<'_>) -> Result<(), BlockError> {
+        let Some(wanted) = tally.keys(Of::Resource) else { return Ok(()) };
         let (codes, resources) = part.resources(&self.scope.cache)?;
         let resources: Vec<Vec<KeyValue>> = resources
             .into_iter()
@@ -277,14 +317,16 @@ impl Compare<'_> {
         let mut keys: Vec<&str> = resources.iter().flatten().map(|pair| &*pair.key).collect();
         keys.sort_unstable();
         keys.dedup();
-        keys.retain(|key| tally.wants(&Field::attribute(Of::Resource, *key)));
+        keys.retain(|key| wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
+        let counted = counted_by(&codes.codes, rows, 2 * tally.steps);
         for key in keys {
             let value = |pairs: &Vec<KeyValue>| {
                 let pair = pairs.iter().find(|pair| pair.key == key);
                 pair.and_then(|pair| pair.value.as_ref()).map_or(Value::Nil, Value::from)
             };
-            let coded = Coded { codes: codes.codes.clone(), values: resources.iter().map(value).collect() };
-            tally.column(&Field::attribute(Of::Resource, key), &coded.into(), rows);
+            let codes = if counted.is_some() { (0..resources.len() as u32).collect() } else { codes.codes.clone() };
+            let coded = Coded { codes, values: resources.iter().map(value).collect() };
+            tally.column(&Field::attribute(Of::Resource, key), &coded.into(), counted.as_ref().unwrap_or(rows));
         }
         Ok(())
     }

@@ -67,7 +67,12 @@ pub fn is_of_shapes(file: &SpansFile, column: usize) -> bool {
 
 /// The shapes of a row group's rows; None when the block has none.
 pub fn read_shapes(file: &SpansFile, group: usize) -> Result<Option<ArrayRef>, Why> {
-    file.columns.shapes.as_ref().map_or(Ok(None), |(numbers, _)| read_itself(file, group, *numbers))
+    let Some((column, shapes)) = &file.columns.shapes else { return Ok(None) };
+    let array = read_itself(file, group, *column)?;
+    if let Some(array) = &array {
+        shapes.check(numbers_of(array)?)?;
+    }
+    Ok(array)
 }
 
 /// A column of the file itself.

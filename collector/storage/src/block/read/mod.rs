@@ -31,7 +31,10 @@ use bytes::Bytes;
 use clew_common::ids::TraceId;
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
-use super::{FILTER, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS, shapes::Shapes};
+use super::{
+    FILTER, Filter, FilterError, META, Meta, MetaError, RESOURCES, SHAPES, SPANS,
+    shapes::{Place, Shapes},
+};
 use crate::{
     columns::{Resource, ViewError, resources_of},
     store::{Store, StoreError},
@@ -288,13 +291,26 @@ impl Block {
         find::may_have_text(&*self.spans()?, group, column, text).map_err(|why| at(&self.path, SPANS, why))
     }
 
-    /// What the rows of a row group have several columns by; None when the block has no shapes. Blocking.
+    /// What the rows of a row group have several columns by, numbers of the block's shapes; None when it has none. Blocking.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn shapes(&self, group: usize) -> Result<Option<ArrayRef>, BlockError> {
         let read = column::read_shapes(&*self.spans()?, group);
         self.cache.noted(read.map_err(|why| at(&self.path, SPANS, why)))
+    }
+
+    /// A column that the block's spans have by their shapes, by its place in the schema: its value for each shape, by number. None:
+    /// they have it themselves, or not at all. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn of_shapes(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        let file = self.spans()?;
+        Ok(match (file.columns.places.get(column), &file.columns.shapes) {
+            (Some(Place::Shapes(at)), Some((_, shapes))) => Some(shapes.of_each(*at).clone()),
+            _ => None,
+        })
     }
 
     /// Some rows of a row group: core columns, and those that have values there, in the form that blocks have. Blocking.

@@ -1,7 +1,7 @@
 //! Counts of values of fields, as one thread gathers them.
 
 use arrow_array::Array;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{
     super::super::{
@@ -9,6 +9,7 @@ use super::{
         field::Source,
     },
     Counts, Values, any,
+    rows::Rows,
 };
 use crate::traceql::{
     ast::{Field, Intrinsic, Scope as Of},
@@ -21,6 +22,9 @@ const MAX_VALUES: usize = 1 << 17;
 
 /// The same for the values of a field in a part: parts have traces by chance, so what is frequent in all is so in each.
 const MAX_PART_VALUES: usize = 1 << 12;
+
+/// So many values or fewer are looked for one after the other.
+const FEW: usize = 8;
 
 /// What one thread counts.
 pub struct Tally<'a> {
@@ -38,45 +42,91 @@ impl<'a> Tally<'a> {
         self.shown.is_none_or(|shown| shown.contains_key(field))
     }
 
-    /// Whether any attribute of a scope is counted.
-    pub fn wants_any(&self, scope: Of) -> bool {
-        let of_scope = |field: &Field| matches!(field, Field::Attribute(attribute) if attribute.scope == scope);
-        self.shown.is_none_or(|shown| shown.keys().any(of_scope))
+    /// The keys of a scope's attributes that are counted, all of them when that is `Some(None)`.
+    pub fn keys(&self, scope: Of) -> Option<Option<HashSet<&'a str>>> {
+        let key = |field: &'a Field| match field {
+            Field::Attribute(attribute) if attribute.scope == scope => Some(&*attribute.key),
+            _ => None,
+        };
+        match self.shown {
+            None => Some(None),
+            Some(shown) => {
+                Some(shown.keys().filter_map(key).collect::<HashSet<_>>()).filter(|keys| !keys.is_empty()).map(Some)
+            }
+        }
     }
 
-    /// Adds what an attribute is. `rows` are those that count, and the place of each among the counts.
-    pub fn source(&mut self, field: &Field, source: &Source, all: usize, rows: &[(u32, u32)]) {
+    /// Adds what an attribute is in `all` rows, of which `rows` count.
+    pub fn source(&mut self, field: &Field, source: &Source, all: usize, rows: &Rows) {
+        // Values of which few are shown are not numbered first.
         match (source, self.shown.and_then(|shown| shown.get(field))) {
-            // Texts of which few are shown are not numbered first.
             (Source::Views(texts), Some(shown)) => {
-                let places = 2 * self.steps;
                 let text = |key: &'a Key| if let Value::String(text) = &key.0 { Some(&**text) } else { None };
-                let slots: HashMap<&str, usize> = shown.iter().filter_map(text).zip(1..).collect();
-                let mut counts = vec![0u32; (slots.len() + 1) * places];
-                for (row, place) in rows.iter().filter(|(row, _)| texts.is_valid(*row as usize)) {
-                    let slot = slots.get(texts.value(*row as usize)).copied().unwrap_or(0);
-                    counts[slot * places + *place as usize] += 1;
-                }
-                for (text, slot) in slots {
-                    self.add(field, &Value::String(text.to_owned()), &counts[slot * places..][..places]);
-                }
-                self.others(field, &counts[..places]);
+                let slots: HashMap<&str, u32> = shown.iter().filter_map(text).zip(1..).collect();
+                let slot = |row| texts.is_valid(row).then(|| slots.get(texts.value(row)).copied().unwrap_or(0));
+                let counts = rows.count(all, slots.len() + 1, self.places(), slot);
+                let text = |(text, slot): (&&str, &u32)| (Value::String((*text).to_owned()), *slot);
+                self.slots(field, &counts, slots.iter().map(text));
+            }
+            (Source::Int(array), Some(shown)) if shown.len() <= FEW => {
+                let int = |key: &Key| if let Value::Int(int) = key.0 { Some(int as u64) } else { None };
+                let value = |row| array.is_valid(row).then(|| array.value(row) as u64);
+                self.few(field, shown, int, all, rows, value);
+            }
+            (Source::Float(array), Some(shown)) if shown.len() <= FEW => {
+                let float = |key: &Key| if let Value::Float(float) = key.0 { Some(float.to_bits()) } else { None };
+                let value = |row| array.is_valid(row).then(|| array.value(row).to_bits());
+                self.few(field, shown, float, all, rows, value);
+            }
+            (Source::Bool(array), Some(shown)) if shown.len() <= FEW => {
+                let bool = |key: &Key| if let Value::Bool(yes) = key.0 { Some(yes.into()) } else { None };
+                let value = |row| array.is_valid(row).then(|| array.value(row).into());
+                self.few(field, shown, bool, all, rows, value);
             }
             _ => self.column(field, &Column::of(source, all), rows),
         }
     }
 
+    /// Adds values that are 64 bits, of which few are shown.
+    fn few(
+        &mut self,
+        field: &Field,
+        shown: &HashSet<Key>,
+        bits: impl Fn(&Key) -> Option<u64>,
+        all: usize,
+        rows: &Rows,
+        value: impl Fn(usize) -> Option<u64>,
+    ) {
+        let shown: Vec<(u64, &Key)> = shown.iter().filter_map(|key| Some((bits(key)?, key))).collect();
+        let slot = |row| {
+            let value = value(row)?;
+            Some(shown.iter().position(|(bits, _)| *bits == value).map_or(0, |at| at as u32 + 1))
+        };
+        let counts = rows.count(all, shown.len() + 1, self.places(), slot);
+        self.slots(field, &counts, shown.iter().zip(1..).map(|((_, key), slot)| (key.0.clone(), slot)));
+    }
+
+    /// Adds values that have slots; in the first slot are others.
+    fn slots(&mut self, field: &Field, counts: &[u32], values: impl Iterator<Item = (Value, u32)>) {
+        let places = self.places();
+        for (value, slot) in values {
+            self.add(field, &value, &counts[slot as usize * places..][..places]);
+        }
+        self.others(field, &counts[..places]);
+    }
+
+    fn places(&self) -> usize {
+        2 * self.steps
+    }
+
     /// Adds a column.
-    pub fn column(&mut self, field: &Field, column: &Column<'_>, rows: &[(u32, u32)]) {
+    pub fn column(&mut self, field: &Field, column: &Column<'_>, rows: &Rows) {
         if !self.wants(field) {
             return;
         }
-        let places = 2 * self.steps;
+        let (places, all) = (self.places(), column.codes.len());
         let Some(shown) = self.shown.and_then(|shown| shown.get(field)) else {
-            let mut counts = vec![0u32; column.len() * places];
-            for (row, place) in rows {
-                counts[column.codes[*row as usize] as usize * places + *place as usize] += 1;
-            }
+            let counts = rows.count(all, column.len(), places, |row| Some(column.codes[row]));
             return self.most(field, column, &counts);
         };
         // Many values at many steps: few of those are shown. The first two are for what does not count, and for what counts and
@@ -98,11 +148,7 @@ impl<'a> Tally<'a> {
             next - 1
         };
         let slots: Vec<u32> = (0..column.len()).map(slot).collect();
-        let mut counts = vec![0u32; next as usize * places];
-        for (row, place) in rows {
-            let slot = slots[column.codes[*row as usize] as usize];
-            counts[slot as usize * places + *place as usize] += 1;
-        }
+        let counts = rows.count(all, next as usize, places, |row| Some(slots[column.codes[row] as usize]));
         for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| **slot > 1) {
             self.add(field, &column.value(at), &counts[*slot as usize * places..][..places]);
         }
@@ -111,7 +157,7 @@ impl<'a> Tally<'a> {
 
     /// Adds the values of a column that most of its rows have; of the others, where there are many, only that they are.
     fn most(&mut self, field: &Field, column: &Column<'_>, counts: &[u32]) {
-        let places = 2 * self.steps;
+        let places = self.places();
         let of = |at: usize| &counts[at * places..][..places];
         let total = |at: usize| of(at).iter().sum::<u32>();
         let mut present: Vec<usize> = (0..column.len()).filter(|at| total(*at) > 0).collect();
