@@ -58,13 +58,20 @@ fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSe
     let column = |at: usize| if matches!(mask, Mask::All) { part.read(at) } else { part.column(cache, at) };
     match of {
         TagScope::Span => {
+            let shapes = part.shapes(cache)?;
+            let shapes =
+                shapes.map(|of_row| mask.rows(part.rows).map(|row| of_row.value(row)).collect::<HashSet<u32>>());
             for (at, column) in part.schema.fields().iter().enumerate().skip(core::COUNT) {
                 let Some(name) = column.name().strip_prefix(ATTRIBUTE_PREFIX) else { continue };
-                let is_used = || {
-                    let array = part.column(cache, at)?;
-                    Ok(array.is_some_and(|array| mask.rows(part.rows).any(|row| array.is_valid(row))))
+                let is_used = match (&shapes, part.of_shapes(at)?) {
+                    (Some(shapes), Some(values)) => shapes.iter().any(|shape| values.is_valid(*shape as usize)),
+                    _ if matches!(mask, Mask::All) => part.has_values(at)?,
+                    _ => {
+                        let array = part.column(cache, at)?;
+                        array.is_some_and(|array| mask.rows(part.rows).any(|row| array.is_valid(row)))
+                    }
                 };
-                if part.has_values(at)? && (matches!(mask, Mask::All) || is_used()?) {
+                if is_used {
                     names.insert(name.to_owned());
                 }
             }
