@@ -267,6 +267,7 @@ impl Collector {
             threads: lookup::threads(world.work, options.query_nice),
             timeout: Duration::from_secs(options.query_timeout_s),
             max_read_bytes: options.max_lookup_bytes.0,
+            room: Arc::new(lookup::Room::new(options.max_lookup_bytes.0.saturating_mul(2))),
             metrics: metrics.lookup.clone(),
         };
         let queries = Queries {

@@ -53,6 +53,8 @@ pub struct Lookup {
     pub timeout: Duration,
     /// What one may read of blocks and memory, as it is in memory.
     pub max_read_bytes: u64,
+    /// What all of them may have read, and not yet have answered.
+    pub room: Arc<Room>,
     /// What is counted.
     pub metrics: LookupMetrics,
 }
@@ -72,6 +74,12 @@ pub enum LookupError {
     /// Too many are made at once. Retry.
     #[error("too many lookups at once; retry in a second")]
     TooMany,
+    /// Together with others that are read now the trace takes too much. Retry.
+    #[error("lookups of large traces take more than {} MiB together; retry in a second", limit >> 20)]
+    Crowded {
+        /// What all of them may read.
+        limit: u64,
+    },
     /// The trace is too large to be read as a whole. Final.
     #[error(
         "the trace takes more than the {} MiB that a lookup may read; ask in SQL for some of its spans (WHERE trace_id = ... AND \
@@ -94,7 +102,7 @@ impl LookupError {
     /// As metrics name it.
     fn outcome(&self) -> &'static str {
         match self {
-            Self::TooMany => "refused",
+            Self::TooMany | Self::Crowded { .. } => "refused",
             Self::TooLarge { .. } => "too_much",
             Self::Time(_) => "timeout",
             Self::Threads(_) => "failed",
@@ -104,7 +112,7 @@ impl LookupError {
     /// As HTTP says it.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany | Self::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Time(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Threads(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -113,18 +121,34 @@ impl LookupError {
 
     /// After this it may go better.
     pub fn retry_after(&self) -> Option<Duration> {
-        (*self == Self::TooMany).then_some(RETRY)
+        matches!(self, Self::TooMany | Self::Crowded { .. }).then_some(RETRY)
     }
 }
 
 impl From<LookupError> for Status {
     fn from(error: LookupError) -> Self {
         let code = match error {
-            LookupError::TooMany | LookupError::TooLarge { .. } => Code::ResourceExhausted,
+            LookupError::TooMany | LookupError::Crowded { .. } | LookupError::TooLarge { .. } => {
+                Code::ResourceExhausted
+            }
             LookupError::Time(_) => Code::DeadlineExceeded,
             LookupError::Threads(_) => Code::Internal,
         };
         RpcStatus::new(code, &error.to_string(), error.retry_after()).to_tonic()
+    }
+}
+
+/// What all lookups that run have read.
+#[derive(Debug)]
+pub struct Room {
+    taken_bytes: AtomicU64,
+    max_bytes: u64,
+}
+
+impl Room {
+    /// For so many bytes.
+    pub fn new(max_bytes: u64) -> Self {
+        Self { taken_bytes: AtomicU64::new(0), max_bytes }
     }
 }
 
@@ -133,17 +157,39 @@ struct Meter {
     read_bytes: AtomicU64,
     max_bytes: u64,
     is_left: AtomicBool,
+    is_crowded: AtomicBool,
+    room: Arc<Room>,
 }
 
 impl Meter {
-    /// Takes note of what was read; says whether to read on.
-    fn go_on(&self, bytes: usize) -> bool {
-        let read_bytes = self.read_bytes.fetch_add(bytes as u64, Relaxed) + bytes as u64;
-        read_bytes <= self.max_bytes && !self.is_left.load(Relaxed)
+    fn new(max_bytes: u64, room: Arc<Room>) -> Self {
+        let (is_left, is_crowded) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { read_bytes: AtomicU64::new(0), max_bytes, is_left, is_crowded, room }
     }
 
-    fn is_over(&self) -> bool {
-        self.read_bytes.load(Relaxed) > self.max_bytes
+    /// Takes note of what was read; says whether to read on.
+    fn go_on(&self, bytes: usize) -> bool {
+        let read = |of: &AtomicU64| of.fetch_add(bytes as u64, Relaxed) + bytes as u64;
+        let (read_bytes, taken_bytes) = (read(&self.read_bytes), read(&self.room.taken_bytes));
+        if taken_bytes > self.room.max_bytes && read_bytes <= self.max_bytes {
+            self.is_crowded.store(true, Relaxed);
+        }
+        read_bytes <= self.max_bytes && !self.is_crowded.load(Relaxed) && !self.is_left.load(Relaxed)
+    }
+
+    /// Why what was read is not all.
+    fn refused(&self) -> Option<LookupError> {
+        let limit = self.max_bytes;
+        if self.read_bytes.load(Relaxed) > limit {
+            return Some(LookupError::TooLarge { limit });
+        }
+        self.is_crowded.load(Relaxed).then_some(LookupError::Crowded { limit: self.room.max_bytes })
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.room.taken_bytes.fetch_sub(*self.read_bytes.get_mut(), Relaxed);
     }
 }
 
@@ -179,9 +225,7 @@ impl Lookup {
         // Agents are asked first: what they then send on and forget is in the snapshot.
         let Answers { mut parts, mut partial_reasons } = self.agents.ask(tenant, &trace).await;
         let snapshot = self.storage.snapshot(tenant);
-        let limit = self.max_read_bytes;
-        let meter =
-            Arc::new(Meter { read_bytes: AtomicU64::new(0), max_bytes: limit, is_left: AtomicBool::new(false) });
+        let meter = Arc::new(Meter::new(self.max_read_bytes, self.room.clone()));
         let _client = Client(meter.clone());
         let found = self.threads.run(move || {
             // A lookup that nobody waits for has its place until it notices.
@@ -201,9 +245,9 @@ impl Lookup {
                     Err(error) => partial_reasons.push(error.to_string()),
                 }
             }
-            match meter.is_over() {
-                true => Err(LookupError::TooLarge { limit }),
-                false => Ok(Trace { spans: trace::merge(&parts), partial_reasons }),
+            match meter.refused() {
+                Some(error) => Err(error),
+                None => Ok(Trace { spans: trace::merge(&parts), partial_reasons }),
             }
         });
         timeout(self.timeout, found).await.map_err(|_| LookupError::Time(self.timeout))??
@@ -216,13 +260,27 @@ mod tests {
 
     #[test]
     fn a_lookup_reads_up_to_its_limit_and_only_while_somebody_waits() {
-        let meter =
-            |max_bytes| Arc::new(Meter { read_bytes: AtomicU64::new(0), max_bytes, is_left: AtomicBool::new(false) });
+        let meter = |max_bytes| Arc::new(Meter::new(max_bytes, Arc::new(Room::new(1000))));
         let small = meter(100);
-        assert!(small.go_on(60) && small.go_on(40) && !small.is_over());
-        assert!(!small.go_on(1) && small.is_over());
+        assert!(small.go_on(60) && small.go_on(40) && small.refused().is_none());
+        assert!(!small.go_on(1));
+        assert_eq!(small.refused(), Some(LookupError::TooLarge { limit: 100 }));
         let left = meter(100);
         drop(Client(left.clone()));
-        assert!(!left.go_on(0) && !left.is_over());
+        assert!(!left.go_on(0) && left.refused().is_none());
+    }
+
+    #[test]
+    fn lookups_that_read_too_much_together_are_told_to_retry_until_others_are_done() {
+        let room = Arc::new(Room::new(150));
+        let meter = || Meter::new(100, room.clone());
+        let (first, second) = (meter(), meter());
+        assert!(first.go_on(90) && second.go_on(60));
+        assert!(!second.go_on(10) && first.refused().is_none());
+        let refused = second.refused().unwrap();
+        assert_eq!(refused, LookupError::Crowded { limit: 150 });
+        assert!(refused.retry_after().is_some());
+        drop(second);
+        assert!(first.go_on(10) && meter().go_on(50));
     }
 }

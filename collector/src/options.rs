@@ -88,7 +88,7 @@ pub struct Options {
     /// Lookups at once. Further ones are told to retry.
     pub max_lookups: usize,
     /// What a lookup may read of memory and of blocks, counted as it is in memory: a trace takes about two to three times its OTLP. One
-    /// that needs more is refused. At least 1MiB.
+    /// that needs more is refused; so is, for a second, one that makes all that run take more than twice as much. At least 1MiB.
     pub max_lookup_bytes: Bytes,
     /// Queries (searches, metrics, tags) that run at once. No more than there are processors, or two, run whatever is said: a
     /// query uses all of them. At least 1.

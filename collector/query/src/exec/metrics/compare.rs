@@ -293,7 +293,10 @@ impl Compare<'_> {
 
     /// Counts the attributes of spans that have no column of their own.
     fn listed(&self, part: &Part, rows: &Rows, tally: &mut Tally<'_>) -> Result<(), BlockError> {
-        let Some(keys) = tally.keys(Of::Span) else { return Ok(()) };
+        let keys = tally.keys(Of::Span);
+        if keys.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(());
+        }
         let wanted = |key: &str| keys.as_ref().is_none_or(|keys| keys.contains(key));
         for Listed { row, key, value } in listed_entries(part.column(&self.scope.cache, core::ATTRIBUTES)?, wanted) {
             if let Some(place) = rows.place(row) {
@@ -307,7 +310,10 @@ impl Compare<'_> {
 
     /// Counts the values of the resources of rows.
     fn resources(&self, part: &Part, rows: &Rows, tally: &mut Tally<'_>) -> Result<(), BlockError> {
-        let Some(wanted) = tally.keys(Of::Resource) else { return Ok(()) };
+        let wanted = tally.keys(Of::Resource);
+        if wanted.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(());
+        }
         let (codes, resources) = part.resources(&self.scope.cache)?;
         let resources: Vec<Vec<KeyValue>> = resources
             .into_iter()

@@ -42,18 +42,13 @@ impl<'a> Tally<'a> {
         self.shown.is_none_or(|shown| shown.contains_key(field))
     }
 
-    /// The keys of a scope's attributes that are counted, all of them when that is `Some(None)`.
-    pub fn keys(&self, scope: Of) -> Option<Option<HashSet<&'a str>>> {
+    /// The keys of a scope's attributes that are counted; None: all of them.
+    pub fn keys(&self, scope: Of) -> Option<HashSet<&'a str>> {
         let key = |field: &'a Field| match field {
             Field::Attribute(attribute) if attribute.scope == scope => Some(&*attribute.key),
             _ => None,
         };
-        match self.shown {
-            None => Some(None),
-            Some(shown) => {
-                Some(shown.keys().filter_map(key).collect::<HashSet<_>>()).filter(|keys| !keys.is_empty()).map(Some)
-            }
-        }
+        Some(self.shown?.keys().filter_map(key).collect())
     }
 
     /// Adds what an attribute is in `all` rows, of which `rows` count.
