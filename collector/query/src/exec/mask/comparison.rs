@@ -92,7 +92,19 @@ impl<'q> Test<'q> {
             },
             Source::Status(codes, rows) => {
                 let holds = [Status::Unset, Status::Ok, Status::Error].map(|one| self.holds(&Value::Status(one)));
-                Mask::of(BooleanBuffer::collect_bool(*rows, |row| holds[status(codes.as_ref(), row) as usize]))
+                let said = codes.as_ref().map(|codes| (codes, codes.nulls()));
+                match said {
+                    None if !holds[Status::Unset as usize] => Mask::None,
+                    // Few spans say any.
+                    Some((codes, Some(said))) if !holds[Status::Unset as usize] => {
+                        let hit = |row: &usize| holds[Status::from_otlp(codes.value(*row)) as usize];
+                        let hits = said.inner().set_indices().filter(hit).map(|row| row as u32);
+                        Mask::of(sparse(*rows, hits))
+                    }
+                    _ => {
+                        Mask::of(BooleanBuffer::collect_bool(*rows, |row| holds[status(codes.as_ref(), row) as usize]))
+                    }
+                }
             }
             Source::Kind(array) => {
                 let holds: Vec<bool> = (0..6).map(|kind| self.holds(&Value::Kind(Kind::from_otlp(kind)))).collect();
