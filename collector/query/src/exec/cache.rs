@@ -52,6 +52,8 @@ pub enum Key {
     Roots(Uuid),
     /// What the attributes of a row group are called, in a scope.
     Names(Uuid, u32, TagScope),
+    /// The same of those attributes of its spans that have no column of their own.
+    Listed(Uuid, u32),
     /// The values that a field has in a row group.
     Values(Uuid, u32, Field),
 }

@@ -26,7 +26,7 @@ use lists::{entries, listed, nested, since_start};
 use super::{
     cache::Cache,
     codes::Codes,
-    names::{TagScope, may_have},
+    names::{TagScope, may_have, may_list},
     part::Part,
 };
 use crate::traceql::{
@@ -127,7 +127,7 @@ pub fn by_shape(part: &Part, field: &Field) -> Result<Option<(Source, usize)>, B
 
 /// What spans have of an attribute outside of its column.
 fn of_list(part: &Part, cache: &Cache, key: &str) -> Result<Option<Source>, BlockError> {
-    if !may_have(part, cache, TagScope::Span, key)? {
+    if !may_list(part, cache, key)? {
         return Ok(None);
     }
     let array = part.column(cache, core::ATTRIBUTES)?;

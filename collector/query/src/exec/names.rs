@@ -42,6 +42,22 @@ pub fn may_have(part: &Part, cache: &Cache, scope: TagScope, key: &str) -> Resul
     }
 }
 
+/// Whether any span of a part may have an attribute of this name otherwise than in a column of its own. Blocking.
+pub fn may_list(part: &Part, cache: &Cache, key: &str) -> Result<bool, BlockError> {
+    Ok(listed_kept(part, cache)?.is_none_or(|names| names.contains(key)))
+}
+
+/// What the attributes of a row group's spans are called that have no column of their own; None for what is in memory.
+fn listed_kept(part: &Part, cache: &Cache) -> Result<Option<Arc<HashSet<String>>>, BlockError> {
+    let Place::Block { block, group } = &part.place else { return Ok(None) };
+    let read = || {
+        let mut names = HashSet::new();
+        of_lists(part.read(core::ATTRIBUTES)?, &Mask::All, None, &mut names);
+        Ok(names)
+    };
+    cache.names(Key::Listed(block.meta().id, *group as u32), read).map(Some)
+}
+
 /// What a whole row group has does not change, and is small.
 pub fn names_kept(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<Arc<HashSet<String>>, BlockError> {
     match (&part.place, mask) {
@@ -75,7 +91,10 @@ fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSe
                     names.insert(name.to_owned());
                 }
             }
-            of_lists(column(core::ATTRIBUTES)?, mask, None, &mut names);
+            match (mask, listed_kept(part, cache)?) {
+                (Mask::All, Some(listed)) => names.extend(listed.iter().cloned()),
+                _ => of_lists(column(core::ATTRIBUTES)?, mask, None, &mut names),
+            }
         }
         TagScope::Resource => {
             let (codes, resources) = part.resources(cache)?;

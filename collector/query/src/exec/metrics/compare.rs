@@ -27,6 +27,7 @@ use super::{
         coded::{Coded, Key},
         field::{Listed, by_shape, listed_entries, sparse, typed},
         mask::{Mask, Masks, evaluate},
+        names::may_list,
         parallel,
         part::Part,
         scope::Scope,
@@ -293,9 +294,15 @@ impl Compare<'_> {
 
     /// Counts the attributes of spans that have no column of their own.
     fn listed(&self, part: &Part, rows: &Rows, tally: &mut Tally<'_>) -> Result<(), BlockError> {
-        let keys = tally.keys(Of::Span);
-        if keys.as_ref().is_some_and(HashSet::is_empty) {
-            return Ok(());
+        let mut keys = tally.keys(Of::Span);
+        if let Some(keys) = &mut keys {
+            // Most have columns of their own.
+            let asked = keys.iter().map(|key| Ok((*key, may_list(part, &self.scope.cache, key)?)));
+            let asked = asked.collect::<Result<Vec<_>, BlockError>>()?;
+            *keys = asked.into_iter().filter_map(|(key, listed)| listed.then_some(key)).collect();
+            if keys.is_empty() {
+                return Ok(());
+            }
         }
         let wanted = |key: &str| keys.as_ref().is_none_or(|keys| keys.contains(key));
         for Listed { row, key, value } in listed_entries(part.column(&self.scope.cache, core::ATTRIBUTES)?, wanted) {
