@@ -75,8 +75,7 @@ fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSe
     match of {
         TagScope::Span => {
             let shapes = part.shapes(cache)?;
-            let shapes =
-                shapes.map(|of_row| mask.rows(part.rows).map(|row| of_row.value(row)).collect::<HashSet<u32>>());
+            let shapes = shapes.map(|of_row| different(mask.rows(part.rows).map(|row| of_row.value(row))));
             for (at, column) in part.schema.fields().iter().enumerate().skip(core::COUNT) {
                 let Some(name) = column.name().strip_prefix(ATTRIBUTE_PREFIX) else { continue };
                 let is_used = match (&shapes, part.of_shapes(at)?) {
@@ -118,6 +117,21 @@ fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSe
         TagScope::Intrinsic => {}
     }
     Ok(names)
+}
+
+/// Numbers from 0 that are not large, each once.
+fn different(numbers: impl Iterator<Item = u32>) -> Vec<u32> {
+    let (mut different, mut seen) = (Vec::new(), Vec::new());
+    for number in numbers {
+        let at = number as usize;
+        if seen.len() <= at {
+            seen.resize(at + 1, false);
+        }
+        if !std::mem::replace(&mut seen[at], true) {
+            different.push(number);
+        }
+    }
+    different
 }
 
 /// The keys of lists of attributes; of those that are the column `inside` of what the lists hold, when that is said.

@@ -59,7 +59,7 @@ struct OfRoots<'a> {
     field: &'a Field,
     /// For the parts that have roots, the field's numbers there, and for each of those the one among all values.
     parts: HashMap<u32, (Coded, Vec<u32>)>,
-    values: Numbered,
+    numbered: Numbered,
 }
 
 /// Values, each once.
@@ -72,7 +72,7 @@ struct Numbered {
 impl OfRoots<'_> {
     /// The number of a root's value, of the part and row where it is.
     fn code(&mut self, root: Option<(u32, u32)>) -> u32 {
-        let Some((part, row)) = root else { return self.values.number(Value::Nil) };
+        let Some((part, row)) = root else { return self.numbered.number(Value::Nil) };
         let (coded, numbers) = self.parts.entry(part).or_insert_with(|| {
             let rows = self.scope.parts[part as usize].part.rows;
             let coded = Coded::of(&self.scope.sources(self.field, part), rows);
@@ -81,7 +81,7 @@ impl OfRoots<'_> {
         });
         let code = coded.codes[row as usize] as usize;
         if numbers[code] == NONE {
-            numbers[code] = self.values.number(coded.values[code].clone());
+            numbers[code] = self.numbered.number(coded.values[code].clone());
         }
         numbers[code]
     }
@@ -100,10 +100,10 @@ impl Scope {
     /// What a field is of the root of each row's trace, of a part. Blocking.
     pub(super) fn of_roots(&self, field: &Field, part: u32) -> Source {
         let of_block = self.blocks.iter().find(|(_, parts)| parts.contains(&(part as usize)));
-        let mut values = OfRoots { scope: self, field, parts: HashMap::new(), values: Numbered::default() };
+        let mut roots = OfRoots { scope: self, field, parts: HashMap::new(), numbered: Numbered::default() };
         let codes = match of_block {
-            Some((block, parts)) => self.root_codes(block, parts, part, &mut values),
-            None => self.root_codes_by_id(part, &mut values),
+            Some((block, parts)) => self.root_codes(block, parts, part, &mut roots),
+            None => self.root_codes_by_id(part, &mut roots),
         };
         let mut codes = codes.unwrap_or_else(|error| {
             self.failed(&error);
@@ -111,9 +111,9 @@ impl Scope {
         });
         let rows = self.parts[part as usize].part.rows;
         if codes.len() < rows {
-            codes.resize(rows, values.code(None));
+            codes.resize(rows, roots.code(None));
         }
-        Source::Codes(Arc::new(Codes { codes, values: Vec::new() }), values.values.values)
+        Source::Codes(Arc::new(Codes { codes, values: Vec::new() }), roots.numbered.values)
     }
 
     /// The values of a part's rows, by their traces' ids.

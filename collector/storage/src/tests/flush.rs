@@ -136,15 +136,21 @@ async fn a_damaged_block_makes_answers_partial_and_nothing_else() {
     assert_eq!(found, 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_replay_of_what_memory_held_makes_no_block() {
-    let disk = SimDisk::new();
-    let storage = open(&disk, 16 << 20).storage;
+/// Leaves 100 batches in the WAL and in no block; says how much memory they took.
+async fn crash_with_100_batches(disk: &SimDisk) -> usize {
+    let storage = open(disk, 16 << 20).storage;
     for seq in 1..=100 {
         append(&storage, "default", seq, &[seq as u8, 200], &format!("batch {seq}")).await.unwrap();
     }
     let used = storage.stats().memory_bytes;
     disk.crash(1);
+    used
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_what_memory_held_makes_no_block() {
+    let disk = SimDisk::new();
+    let used = crash_with_100_batches(&disk).await;
     // What was on its way when memory became full.
     let again = open(&disk, used - used / 20);
     assert_eq!((again.spans, again.storage.stats().blocks), (200, 0));
@@ -157,12 +163,7 @@ async fn a_replay_of_what_memory_held_makes_no_block() {
 #[tokio::test(start_paused = true)]
 async fn a_replay_of_more_than_memory_may_hold_makes_blocks() {
     let disk = SimDisk::new();
-    let storage = open(&disk, 16 << 20).storage;
-    for seq in 1..=100 {
-        append(&storage, "default", seq, &[seq as u8, 200], &format!("batch {seq}")).await.unwrap();
-    }
-    let used = storage.stats().memory_bytes;
-    disk.crash(1);
+    let used = crash_with_100_batches(&disk).await;
     let again = open(&disk, used / 4);
     assert_eq!(again.spans, 200);
     let stats = again.storage.stats();
