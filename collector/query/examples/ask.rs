@@ -1,6 +1,7 @@
 //! Asks a collector's data folder, while no collector runs, and says what each answer takes.
 //!
-//! `cargo run --release -p clew-query --example ask -- FOLDER QUERY [RUNS]`, where QUERY is TraceQL, `dependencies` or `explain FILTER`
+//! `cargo run --release -p clew-query --example ask -- FOLDER QUERY [RUNS [CACHE_MIB]]`, where QUERY is TraceQL,
+//! `dependencies` or `explain FILTER`
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -27,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, query, ..] = &arguments[..] else { return Err("say FOLDER and QUERY".into()) };
     let runs = arguments.get(2).map_or(Ok(20), |text| text.parse())?;
+    let cache_mib = arguments.get(3).map_or(Ok(2048), |text| text.parse::<usize>())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let snapshot = open(Path::new(folder))?;
@@ -42,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let explained = query.strip_prefix("explain ");
     let parsed = if query == "dependencies" { None } else { Some(traceql::parse(explained.unwrap_or(query))?.body) };
-    let cache = Cache::new(2 << 30);
+    let cache = Cache::new(cache_mib << 20);
     let mut times = Vec::new();
     for run in 0..runs {
         let (budget, _client) = Budget::new(Duration::from_secs(300));

@@ -104,7 +104,8 @@ impl Follower {
                     (Matches::new(news.snapshot, self.filter.clone()), news.cursor)
                 }
             };
-            let (cache, budget, client) = self.queries.budget();
+            let (budget, client) = self.queries.budget();
+            let cache = self.queries.cache.clone();
             let within = PIECE.min(self.queries.timeout / 2);
             let looked = self.queries.threads.run(move || {
                 let matched = matches.next(&cache, &budget, within);

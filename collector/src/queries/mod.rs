@@ -274,11 +274,10 @@ impl Queries {
         (if start == 0 { end.saturating_sub(bounds::DEFAULT_RANGE_NS) } else { start }, end)
     }
 
-    /// What a query may take, and the cache for it.
-    fn budget(&self) -> (Cache, Budget, Client) {
+    /// What a query may take.
+    fn budget(&self) -> (Budget, Client) {
         let (budget, client) = Budget::new(self.timeout);
-        let budget = budget.reading(self.max_read_bytes);
-        (self.cache.within(&budget), budget, client)
+        (budget.reading(self.max_read_bytes), client)
     }
 
     /// Reads a query and runs it, on a thread for blocking work. It ends early when the returned future is dropped. One that makes no sense
@@ -309,7 +308,8 @@ impl Queries {
             }
         };
         let started = Instant::now();
-        let (cache, budget, client) = self.budget();
+        let (budget, client) = self.budget();
+        let cache = self.cache.clone();
         let snapshot = self.storage.snapshot(tenant);
         let result = self.threads.run(move || {
             // A cancelled query has its place until it notices.

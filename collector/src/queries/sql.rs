@@ -213,7 +213,8 @@ impl Queries {
         tenant: &Tenant,
     ) -> Result<(impl Future<Output = Result<Open, QueryError>> + Send + 'static, Client), QueryError> {
         let place = self.places.take().await?;
-        let (cache, budget, client) = self.budget();
+        let (budget, client) = self.budget();
+        let cache = self.cache.clone();
         let snapshot = self.storage.snapshot(tenant);
         let limits = self.sql.limits;
         let opening = async move {

@@ -1,10 +1,11 @@
-//! Keeps columns of blocks that queries have read, within a budget of memory: what was not used for the longest time goes.
+//! Keeps columns of blocks that queries have read, within a budget of memory: what was not used for the longest time goes. A query
+//! that looks at more than there is room for keeps what came first, and finds that again the next time.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -13,15 +14,25 @@ use clew_storage::block::BlockError;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{budget::Budget, codes::Codes, names::TagScope, traces::TraceRows};
+use super::{budget::Budget, codes::Codes, names::TagScope, roots::InBlock, traces::TraceRows};
 use crate::traceql::{ast::Field, value::Value as FieldValue};
 
 /// What was read of blocks, for all queries. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache {
     shared: Arc<Shared>,
-    /// Whose reading is counted.
-    budget: Option<Budget>,
+    /// Who asks.
+    query: Option<Query>,
+}
+
+/// A query that reads.
+#[derive(Clone)]
+struct Query {
+    /// Its number, by the clock.
+    number: u64,
+    budget: Budget,
+    /// Bytes of what is kept that it has used.
+    used: Arc<AtomicUsize>,
 }
 
 struct Shared {
@@ -48,7 +59,7 @@ pub enum Key {
     Resources(Uuid, u32),
     /// The traces of the block.
     Traces(Uuid),
-    /// Where the roots of those are.
+    /// The roots of those.
     Roots(Uuid),
     /// What the attributes of a row group are called, in a scope.
     Names(Uuid, u32, TagScope),
@@ -63,7 +74,7 @@ enum Value {
     Column(Option<ArrayRef>),
     Codes(Arc<Codes>),
     Traces(Arc<TraceRows>),
-    Roots(Arc<Vec<u32>>),
+    Roots(Arc<Vec<InBlock>>),
     Names(Arc<HashSet<String>>),
     Values(Arc<Vec<FieldValue>>),
 }
@@ -72,6 +83,8 @@ struct Entry {
     value: Value,
     bytes: usize,
     used: u64,
+    /// The number of the query that used it last.
+    by: u64,
 }
 
 /// What keeping anything takes besides it.
@@ -81,19 +94,20 @@ impl Cache {
     /// Keeps up to `max_bytes`, about.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        let shared = Shared { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0) };
-        Self { shared: Arc::new(shared), budget: None }
+        let shared = Shared { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(1) };
+        Self { shared: Arc::new(shared), query: None }
     }
 
     /// The same for a query, on whose budget goes what is read for it.
     #[must_use]
-    pub fn within(&self, budget: &Budget) -> Self {
-        Self { shared: self.shared.clone(), budget: Some(budget.clone()) }
+    pub(super) fn within(&self, budget: &Budget) -> Self {
+        let query = Query { number: self.shared.tick(), budget: budget.clone(), used: Arc::default() };
+        Self { shared: self.shared.clone(), query: Some(query) }
     }
 
     /// What the query may take that it is read for.
     pub(super) fn budget(&self) -> Option<&Budget> {
-        self.budget.as_ref()
+        self.query.as_ref().map(|query| &query.budget)
     }
 
     /// Bytes that are kept, about.
@@ -104,6 +118,14 @@ impl Cache {
     /// Whether something is kept.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.shared.kept.lock().entries.contains_key(key)
+    }
+
+    /// A column, if it is kept.
+    pub(super) fn kept_column(&self, key: &Key) -> Option<Option<ArrayRef>> {
+        match &self.shared.kept.lock().entries.get(key)?.value {
+            Value::Column(column) => Some(column.clone()),
+            _ => None,
+        }
     }
 
     pub(super) fn column(
@@ -143,9 +165,9 @@ impl Cache {
     pub(super) fn roots(
         &self,
         key: Key,
-        read: impl FnOnce() -> Result<Vec<u32>, BlockError>,
-    ) -> Result<Arc<Vec<u32>>, BlockError> {
-        match self.get(key, || read().map(|roots| (4 * roots.len(), Value::Roots(Arc::new(roots)))))? {
+        read: impl FnOnce() -> Result<Vec<InBlock>, BlockError>,
+    ) -> Result<Arc<Vec<InBlock>>, BlockError> {
+        match self.get(key, || read().map(|roots| (size_of_val(&*roots), Value::Roots(Arc::new(roots)))))? {
             Value::Roots(roots) => Ok(roots),
             _ => unreachable!("a key names one kind of value"),
         }
@@ -177,26 +199,55 @@ impl Cache {
     }
 
     fn get(&self, key: Key, read: impl FnOnce() -> Result<(usize, Value), BlockError>) -> Result<Value, BlockError> {
-        let used = self.shared.clock.fetch_add(1, Ordering::Relaxed);
-        if let Some(entry) = self.shared.kept.lock().entries.get_mut(&key) {
-            entry.used = used;
+        let Shared { max_bytes, kept, .. } = &*self.shared;
+        let (used, by) = (self.shared.tick(), self.query.as_ref().map_or(0, |query| query.number));
+        if let Some(entry) = kept.lock().entries.get_mut(&key) {
+            if entry.by != by {
+                self.uses(entry.bytes);
+            }
+            (entry.used, entry.by) = (used, by);
             return Ok(entry.value.clone());
         }
         // Read without the lock: two who come at once both read, and one of them is kept.
         let (bytes, value) = read()?;
         let bytes = bytes + ENTRY_BYTES;
-        if let Some(budget) = &self.budget {
-            budget.read(bytes);
+        if let Some(query) = &self.query {
+            query.budget.read(bytes);
         }
-        let mut kept = self.shared.kept.lock();
-        if let Some(before) = kept.entries.insert(key, Entry { value: value.clone(), bytes, used }) {
+        let mut kept = kept.lock();
+        if kept.bytes + bytes > *max_bytes {
+            // What would go for it is what this query has used itself, and wants the next time. What was worked out of columns is
+            // small and took longer than it takes to read one.
+            let is_column = matches!(value, Value::Column(_) | Value::Codes(_));
+            if is_column && self.used() + bytes > max_bytes / 4 * 3 {
+                return Ok(value);
+            }
+            kept.shrink((max_bytes / 8 * 7).saturating_sub(bytes));
+        }
+        self.uses(bytes);
+        kept.bytes += bytes;
+        if let Some(before) = kept.entries.insert(key, Entry { value: value.clone(), bytes, used, by }) {
             kept.bytes -= before.bytes;
         }
-        kept.bytes += bytes;
-        if kept.bytes > self.shared.max_bytes {
-            kept.shrink(self.shared.max_bytes / 8 * 7);
-        }
         Ok(value)
+    }
+
+    /// Bytes of what is kept that the query has used.
+    fn used(&self) -> usize {
+        self.query.as_ref().map_or(0, |query| query.used.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of what the query has used.
+    fn uses(&self, bytes: usize) {
+        if let Some(query) = &self.query {
+            query.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -214,5 +265,42 @@ impl Kept {
             oldest = used + 1;
         }
         self.entries.retain(|_, entry| entry.used >= oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow_array::UInt8Array;
+
+    use super::*;
+
+    /// Asks for columns of 1 kB: how many of them had to be read.
+    fn read(cache: &Cache, block: Uuid, columns: std::ops::Range<u32>) -> usize {
+        let (budget, _client) = Budget::new(Duration::from_secs(60));
+        let (cache, mut read) = (cache.within(&budget), 0);
+        for column in columns {
+            let array = || {
+                read += 1;
+                Ok(Some(Arc::new(UInt8Array::from(vec![0; 1000])) as ArrayRef))
+            };
+            cache.column(Key::Column(block, 0, column), array).unwrap();
+        }
+        read
+    }
+
+    #[test]
+    fn a_query_finds_again_what_there_was_room_for_and_another_gets_its_share() {
+        let cache = Cache::new(150_000);
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(read(&cache, a, 0..200), 200);
+        let again = read(&cache, a, 0..200);
+        assert!((80..120).contains(&again), "{again} of 200 were read again");
+        assert_eq!(read(&cache, a, 0..200), again, "what is kept stays");
+        // What another query looks at takes the place of what was not used for the longest time.
+        read(&cache, b, 0..50);
+        assert_eq!(read(&cache, b, 0..50), 0);
+        assert!(cache.bytes() <= 150_000);
     }
 }

@@ -207,7 +207,7 @@ impl<'a> Masks<'a> {
 
     /// The rows that say that they have a parent.
     fn parents(&self) -> Result<Mask, BlockError> {
-        Ok(Mask::of(!&parentless(self.part, &self.scope.cache)?))
+        Ok(Mask::of(!&parentless(self.part.rows, |column| self.part.column(&self.scope.cache, column))?))
     }
 
     /// Row by row.

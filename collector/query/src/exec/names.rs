@@ -52,7 +52,7 @@ fn listed_kept(part: &Part, cache: &Cache) -> Result<Option<Arc<HashSet<String>>
     let Place::Block { block, group } = &part.place else { return Ok(None) };
     let read = || {
         let mut names = HashSet::new();
-        of_lists(part.read(core::ATTRIBUTES)?, &Mask::All, None, &mut names);
+        of_lists(part.read(cache, core::ATTRIBUTES)?, &Mask::All, None, &mut names);
         Ok(names)
     };
     cache.names(Key::Listed(block.meta().id, *group as u32), read).map(Some)
@@ -71,7 +71,7 @@ pub fn names_kept(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Resu
 fn names(part: &Part, cache: &Cache, of: TagScope, mask: &Mask) -> Result<HashSet<String>, BlockError> {
     let mut names = HashSet::new();
     // For names alone a column is read once, and is large: others would have to go for it.
-    let column = |at: usize| if matches!(mask, Mask::All) { part.read(at) } else { part.column(cache, at) };
+    let column = |at: usize| if matches!(mask, Mask::All) { part.read(cache, at) } else { part.column(cache, at) };
     match of {
         TagScope::Span => {
             let shapes = part.shapes(cache)?;

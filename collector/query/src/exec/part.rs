@@ -87,7 +87,7 @@ impl Part {
                 let key = Key::Column(block.meta().id, *group as u32, column as u32);
                 cache.column(key, || block.column_with(*group, column, || shapes(cache, block, *group)))
             }
-            Place::Memory { .. } | Place::Rows { .. } => self.read(column),
+            Place::Memory { .. } | Place::Rows { .. } => self.read(cache, column),
         }
     }
 
@@ -131,10 +131,13 @@ impl Part {
         }
     }
 
-    /// A column, not kept for others. Blocking.
-    pub fn read(&self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+    /// A column, not kept for others if it is not yet. Blocking.
+    pub fn read(&self, cache: &Cache, column: usize) -> Result<Option<ArrayRef>, BlockError> {
         match &self.place {
-            Place::Block { block, group } => block.column(*group, column),
+            Place::Block { block, group } => {
+                let key = Key::Column(block.meta().id, *group as u32, column as u32);
+                cache.kept_column(&key).map_or_else(|| block.column(*group, column), Ok)
+            }
             Place::Memory { batch, .. } | Place::Rows { batch, .. } => {
                 let array = batch.column(column);
                 Ok((array.null_count() < array.len()).then(|| array.clone()))

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use arrow_array::{Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, cast::AsArray, types::TimestampNanosecondType};
 use arrow_buffer::BooleanBuffer;
 use clew_common::ids::TraceId;
 use clew_storage::{
@@ -15,7 +15,7 @@ use clew_storage::{
 };
 
 use super::{
-    cache::{Cache, Key},
+    cache::Key,
     coded::{self, Coded},
     codes::Codes,
     field::Source,
@@ -39,18 +39,46 @@ pub type InMemory = OnceLock<HashMap<[u8; 16], Root>>;
 /// No root.
 const NONE: u32 = u32::MAX;
 
-/// The rows that have no parent. Blocking.
-pub fn parentless(part: &Part, cache: &Cache) -> Result<BooleanBuffer, BlockError> {
-    let mut none = BooleanBuffer::new_set(part.rows);
-    for column in [core::PARENT_SPAN_ID, core::PARENT_ROW] {
-        if let Some(array) = part.column(cache, column)? {
+/// The root of a trace among its spans in a block.
+#[derive(Clone, Copy)]
+pub struct InBlock {
+    start: u64,
+    id: [u8; 8],
+    /// Counted through all row groups; [`NONE`] when there is no root.
+    row: u32,
+}
+
+/// Those of so many rows that have no parent, of columns that are read when they are needed.
+pub fn parentless(
+    rows: usize,
+    column: impl Fn(usize) -> Result<Option<ArrayRef>, BlockError>,
+) -> Result<BooleanBuffer, BlockError> {
+    let mut none = BooleanBuffer::new_set(rows);
+    for parent in [core::PARENT_SPAN_ID, core::PARENT_ROW] {
+        if let Some(array) = column(parent)? {
             none = match array.nulls() {
                 Some(nulls) => &none & &!nulls.inner(),
-                None => BooleanBuffer::new_unset(part.rows),
+                None => BooleanBuffer::new_unset(rows),
             };
         }
     }
     Ok(none)
+}
+
+/// The spans without a parent: their rows, starts and ids.
+fn parentless_spans(
+    part: &Part,
+    column: impl Fn(usize) -> Result<Option<ArrayRef>, BlockError>,
+) -> Result<Vec<(u32, u64, [u8; 8])>, BlockError> {
+    let none = parentless(part.rows, &column)?;
+    let (Some(starts), Some(ids)) = (column(core::START_TIME)?, column(core::SPAN_ID)?) else { return Ok(Vec::new()) };
+    let (Some(starts), Some(ids)) =
+        (starts.as_primitive_opt::<TimestampNanosecondType>(), ids.as_fixed_size_binary_opt())
+    else {
+        return Ok(Vec::new());
+    };
+    let span = |row| (row as u32, starts.value(row) as u64, ids.value(row).try_into().unwrap_or_default());
+    Ok(none.set_indices().map(span).collect())
 }
 
 /// What a field is of roots, as numbers.
@@ -150,7 +178,7 @@ impl Scope {
             let bytes = traces.id(place);
             let is_elsewhere = TraceId::new(bytes).is_some_and(|id| others.iter().any(|other| other.may_hold(&id)))
                 || in_memory.contains_key(&bytes);
-            let root = match roots[place] {
+            let root = match roots[place].row {
                 _ if is_elsewhere => self.root(&bytes).map(|root| (root.part, root.row)),
                 NONE => None,
                 row => self.place_of(parts.clone(), row),
@@ -168,44 +196,40 @@ impl Scope {
         let id = TraceId::new(*trace)?;
         let blocks = self.blocks.iter().filter(|(block, _)| block.may_hold(&id));
         let stored = blocks.filter_map(|(block, parts)| {
-            let row = self.root_of_block(block, parts.start, trace).unwrap_or_else(|error| {
+            let InBlock { start, id, row } = self.root_of_block(block, parts.start, trace).unwrap_or_else(|error| {
                 self.failed(&error);
                 None
             })?;
             let (part, row) = self.place_of(parts.clone(), row)?;
-            self.root_at(part, row)
+            Some(Root { start, id, part, row })
         });
         let memory = self.roots_in_memory().get(trace).copied();
         stored.chain(memory).min()
     }
 
-    fn root_at(&self, part: u32, row: u32) -> Option<Root> {
-        let links = self.links(part)?;
-        Some(Root { start: links.starts.value(row as usize) as u64, id: links.id(row), part, row })
-    }
-
-    /// The row of a trace's root, counted through all row groups.
-    fn root_of_block(&self, block: &Block, first: usize, trace: &[u8; 16]) -> Result<Option<u32>, BlockError> {
+    fn root_of_block(&self, block: &Block, first: usize, trace: &[u8; 16]) -> Result<Option<InBlock>, BlockError> {
         let traces = traces_of(&self.cache, block)?;
         let Some(place) = traces.find(trace) else { return Ok(None) };
-        Ok(self.roots_of(block, first)?.get(place).copied().filter(|row| *row != NONE))
+        Ok(self.roots_of(block, first)?.get(place).copied().filter(|root| root.row != NONE))
     }
 
-    /// The rows of the roots of a block's traces, counted through all row groups; [`NONE`] where there is none. `first` is the block's
-    /// first part.
-    fn roots_of(&self, block: &Block, first: usize) -> Result<Arc<Vec<u32>>, BlockError> {
+    /// The roots of a block's traces. `first` is the block's first part.
+    fn roots_of(&self, block: &Block, first: usize) -> Result<Arc<Vec<InBlock>>, BlockError> {
         let traces = traces_of(&self.cache, block)?;
         self.cache.roots(Key::Roots(block.meta().id), || {
-            let mut roots = vec![NONE; traces.len()];
+            let mut roots = vec![InBlock { start: 0, id: [0; 8], row: NONE }; traces.len()];
             let (mut before, mut place) = (0, 0);
             for opened in self.parts[first..].iter().take(block.groups()?.len()) {
-                for row in parentless(&opened.part, &self.cache)?.set_indices() {
-                    let row = before + row as u32;
+                let part = &opened.part;
+                for (row, start, id) in parentless_spans(part, |column| part.read(&self.cache, column))? {
+                    let row = before + row;
                     place = traces.at(row, place);
                     // Rows of a trace are in order of their start.
-                    roots[place] = roots[place].min(row);
+                    if row < roots[place].row {
+                        roots[place] = InBlock { start, id, row };
+                    }
                 }
-                before += opened.part.rows as u32;
+                before += part.rows as u32;
             }
             Ok(roots)
         })
@@ -217,15 +241,14 @@ impl Scope {
             for part in self.memory.iter().flat_map(|(_, parts)| parts.clone()) {
                 let opened = &self.parts[part].part;
                 // What is in memory can be read.
-                let (Ok(none), Ok(Some(ids))) =
-                    (parentless(opened, &self.cache), opened.column(&self.cache, core::TRACE_ID))
-                else {
+                let column = |column| opened.column(&self.cache, column);
+                let (Ok(spans), Ok(Some(ids))) = (parentless_spans(opened, column), column(core::TRACE_ID)) else {
                     continue;
                 };
                 let Some(ids) = ids.as_fixed_size_binary_opt() else { continue };
-                for row in none.set_indices() {
-                    let Some(root) = self.root_at(part as u32, row as u32) else { continue };
-                    let trace = ids.value(row).try_into().unwrap_or_default();
+                for (row, start, id) in spans {
+                    let root = Root { start, id, part: part as u32, row };
+                    let trace = ids.value(row as usize).try_into().unwrap_or_default();
                     roots.entry(trace).and_modify(|first| *first = root.min(*first)).or_insert(root);
                 }
             }

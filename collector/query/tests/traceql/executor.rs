@@ -359,7 +359,7 @@ fn a_query_ends_when_it_reads_too_much() {
     let asked = |cache: &Cache, max_bytes| {
         let (budget, _client) = Budget::new(Duration::from_secs(60));
         let budget = budget.reading(max_bytes);
-        metrics(&stored.snapshot, &cache.within(&budget), &expr, options, &budget).map(drop)
+        metrics(&stored.snapshot, cache, &expr, options, &budget).map(drop)
     };
     let error = asked(&Cache::new(1 << 30), 100).unwrap_err().to_string();
     assert!(error.contains("read more than 0 MiB") && error.contains("shorter time range"), "{error}");
