@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut traces: Vec<TraceId> = Vec::new();
     let found = folders(&store)?;
     let replaced = replaced(&found);
-    for found in found.iter().filter(|found| !replaced.contains(&found.id)) {
+    for found in found.iter().filter(|found| found.block.is_some() && !replaced.contains(&found.id)) {
         let block = Block::open(store.clone(), &found.path, cache.clone())?;
         for group in 0..block.groups()?.len() {
             let ids = block.column(group, core::TRACE_ID)?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use clew_common::ids::TraceId;
 use parking_lot::Mutex;
 use parquet::errors::Result as ParquetResult;
 use uuid::Uuid;
@@ -22,8 +23,13 @@ use crate::{
 
 /// What was read of blocks, shared by all of them.
 pub struct Cache {
+    /// Of [`Kept`].
     max_bytes: usize,
     kept: Mutex<Kept>,
+    /// Traces that were looked up: who looks at one looks at it again. They have a share of their own, since those that nobody asks
+    /// for again would push out what every lookup needs.
+    max_trace_bytes: usize,
+    traces: Mutex<Traces>,
     /// Goes on at each use.
     clock: AtomicU64,
     /// For damage that reading comes upon.
@@ -41,14 +47,25 @@ struct Kept {
     pages: HashMap<(Uuid, u64), Entry<Bytes>>,
 }
 
+#[derive(Default)]
+struct Traces {
+    bytes: usize,
+    /// By block: OTLP TracesData, or that it has none of the trace's spans.
+    found: HashMap<(Uuid, TraceId), Entry<Option<Bytes>>>,
+}
+
 struct Entry<T> {
     value: Arc<T>,
     bytes: usize,
     used: u64,
 }
 
-/// What keeping a dictionary or a page takes besides it.
+/// What keeping a dictionary, a page or a trace takes besides it.
 const ENTRY_BYTES: usize = 200;
+
+/// The part of the budget that traces have, and the part of that which one may have.
+const TRACES_SHARE: usize = 8;
+const TRACE_SHARE: usize = 8;
 
 impl Cache {
     /// Keeps up to `max_bytes`, about.
@@ -58,7 +75,15 @@ impl Cache {
 
     /// The same, for blocks whose damage is counted.
     pub fn counting(max_bytes: usize, counts: Arc<Counts>) -> Self {
-        Self { max_bytes, kept: Mutex::default(), clock: AtomicU64::new(0), counts }
+        let max_trace_bytes = max_bytes / TRACES_SHARE;
+        Self {
+            max_bytes: max_bytes - max_trace_bytes,
+            kept: Mutex::default(),
+            max_trace_bytes,
+            traces: Mutex::default(),
+            clock: AtomicU64::new(0),
+            counts,
+        }
     }
 
     /// Takes note of what came of reading a block's file.
@@ -74,7 +99,7 @@ impl Cache {
 
     /// Bytes that are kept, about.
     pub fn bytes(&self) -> usize {
-        self.kept.lock().bytes
+        self.kept.lock().bytes + self.traces.lock().bytes
     }
 
     /// A block's spans file, opened if it is not kept.
@@ -145,6 +170,33 @@ impl Cache {
         let _ = self.get((block, start), |kept| &mut kept.pages, read);
     }
 
+    /// The spans of a trace in a block, looked up if they are not kept. A block does not change.
+    pub(super) fn trace<E>(
+        &self,
+        block: Uuid,
+        trace: TraceId,
+        look_up: impl FnOnce() -> Result<Option<Bytes>, E>,
+    ) -> Result<Option<Bytes>, E> {
+        let (key, used) = ((block, trace), self.clock.fetch_add(1, Ordering::Relaxed));
+        if let Some(entry) = self.traces.lock().found.get_mut(&key) {
+            entry.used = used;
+            return Ok(Option::clone(&entry.value));
+        }
+        let value = look_up()?;
+        let bytes = value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES;
+        if bytes <= self.max_trace_bytes / TRACE_SHARE {
+            let mut traces = self.traces.lock();
+            if traces.bytes + bytes > self.max_trace_bytes {
+                traces.shrink(self.max_trace_bytes / 8 * 7 - bytes);
+            }
+            traces.bytes += bytes;
+            if let Some(before) = traces.found.insert(key, Entry { value: Arc::new(value.clone()), bytes, used }) {
+                traces.bytes -= before.bytes;
+            }
+        }
+        Ok(value)
+    }
+
     fn get<K: Hash + Eq, T, E>(
         &self,
         key: K,
@@ -178,20 +230,67 @@ impl Kept {
         let resources = self.resources.values().map(|entry| (entry.used, entry.bytes));
         let dictionaries = self.dictionaries.values().map(|entry| (entry.used, entry.bytes));
         let pages = self.pages.values().map(|entry| (entry.used, entry.bytes));
-        let mut all: Vec<_> = files.chain(resources).chain(dictionaries).chain(pages).collect();
-        all.sort_unstable();
-        let (mut left, mut oldest) = (self.bytes, 0);
-        for (used, bytes) in all {
-            if left <= max_bytes {
-                break;
-            }
-            left -= bytes;
-            oldest = used + 1;
-        }
+        let all = files.chain(resources).chain(dictionaries).chain(pages).collect();
+        let (oldest, left) = oldest(all, self.bytes, max_bytes);
         self.bytes = left;
         self.files.retain(|_, entry| entry.used >= oldest);
         self.resources.retain(|_, entry| entry.used >= oldest);
         self.dictionaries.retain(|_, entry| entry.used >= oldest);
         self.pages.retain(|_, entry| entry.used >= oldest);
+    }
+}
+
+impl Traces {
+    /// The same.
+    fn shrink(&mut self, max_bytes: usize) {
+        let all = self.found.values().map(|entry| (entry.used, entry.bytes)).collect();
+        let (oldest, left) = oldest(all, self.bytes, max_bytes);
+        self.bytes = left;
+        self.found.retain(|_, entry| entry.used >= oldest);
+    }
+}
+
+/// From which use on entries stay, each with its last use and its bytes, so that no more than `max_bytes` are left; and how many are.
+fn oldest(mut entries: Vec<(u64, usize)>, bytes: usize, max_bytes: usize) -> (u64, usize) {
+    entries.sort_unstable();
+    let (mut left, mut oldest) = (bytes, 0);
+    for (used, bytes) in entries {
+        if left <= max_bytes {
+            break;
+        }
+        left -= bytes;
+        oldest = used + 1;
+    }
+    (oldest, left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_looked_up_once_while_there_is_room_and_take_no_more_than_their_share() {
+        let (cache, block) = (Cache::new(800_000), Uuid::from_u128(1));
+        let look_up = |number: u128, bytes: usize| {
+            let mut looked = false;
+            let trace = TraceId::new(number.to_be_bytes()).unwrap();
+            let found = cache.trace(block, trace, || {
+                looked = true;
+                Ok::<_, std::convert::Infallible>((bytes > 0).then(|| vec![7; bytes].into()))
+            });
+            assert_eq!(found.unwrap().map_or(0, |found| found.len()), bytes);
+            looked
+        };
+        assert!(look_up(1, 1_000) && !look_up(1, 1_000));
+        // That there is nothing is known too.
+        assert!(look_up(2, 0) && !look_up(2, 0));
+        // One that would take much of the room has none.
+        assert!(look_up(3, 20_000) && look_up(3, 20_000));
+        for number in 10..1_000 {
+            assert!(look_up(number, 1_000));
+            assert!(!look_up(2, 0), "what is used stays");
+        }
+        assert!(!look_up(999, 1_000) && look_up(1, 1_000));
+        assert!((50_000..=100_000).contains(&cache.bytes()), "{}", cache.bytes());
     }
 }

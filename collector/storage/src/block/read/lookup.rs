@@ -74,7 +74,8 @@ pub fn trace(
             return Err(Why::Stopped);
         }
     }
-    Ok((!out.is_empty()).then(|| out.into()))
+    // It may be kept: no more than it has.
+    Ok((!out.is_empty()).then(|| out.into_boxed_slice().into()))
 }
 
 /// Some rows of a row group, complete.

@@ -181,10 +181,18 @@ impl Block {
     /// # Errors
     /// When the files cannot be read or are damaged, and when `go_on` says no.
     pub fn trace_while(&self, trace: &TraceId, go_on: GoOn<'_>) -> Result<Option<Bytes>, BlockError> {
-        let file = self.spans()?;
-        let resources = self.resources()?;
-        let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources, go_on);
-        self.cache.noted(found.map_err(|error| at(&self.path, SPANS, error)))
+        let mut is_kept = true;
+        let found = self.cache.trace(self.meta.id, *trace, || {
+            is_kept = false;
+            let file = self.spans()?;
+            let resources = self.resources()?;
+            let found = lookup::trace(&file, (self.meta.id, &self.cache), trace, &resources, go_on);
+            self.cache.noted(found.map_err(|error| at(&self.path, SPANS, error)))
+        })?;
+        match &found {
+            Some(bytes) if is_kept && !go_on(bytes.len()) => Err(at(&self.path, SPANS, Why::Stopped)),
+            _ => Ok(found),
+        }
     }
 
     /// The resources of the spans, by id. Blocking.
