@@ -32,7 +32,8 @@ const TOLERANCE: u128 = 10;
 /// A child counts as far as it lies within its parent. One that runs on for more than a tenth of its duration after its
 /// parent's end was not waited for and is left out, with all below it; so are those that run on after the start of the child
 /// that the walk went to, since they ran beside it. But a server's span is never left out for outliving the client's: the
-/// client waits for the answer, so it is the clocks that differ.
+/// client waits for the answer, so that the clocks differ or the client gave up. The server's span is cut off there, with all
+/// below it; which children it waited for is still told by the end that it has without the cut.
 #[must_use]
 pub fn critical_path(tree: &Tree) -> Vec<Segment> {
     let mut path = Vec::new();
@@ -96,17 +97,19 @@ fn through(tree: &Tree, Segment { span, start, end }: Segment, steps: &mut Vec<S
     let mut children = parent.children.clone();
     children.sort_by_key(|child| Reverse((tree.nodes[*child].interval().1, *child)));
     let mut reached = end;
+    // A span that is cut off at `end` waited for what ends after that, but not after itself.
+    let mut limit = parent.interval().1;
     for child in children {
         let node = &tree.nodes[child];
         let (child_start, child_end) = node.interval();
-        let beyond = u128::from(child_end.saturating_sub(reached));
+        let beyond = u128::from(child_end.saturating_sub(limit));
         let waited_for =
             beyond * TOLERANCE <= u128::from(child_end - child_start) || (reached == end && is_answer(parent, node));
         let (from, until) = (child_start.max(start), child_end.min(reached));
         if waited_for && from < until {
             steps.push(Step::Own(Segment { span, start: until, end: reached }));
             steps.push(Step::Through(Segment { span: child, start: from, end: until }));
-            reached = from;
+            (reached, limit) = (from, from);
         }
     }
     steps.push(Step::Own(Segment { span, start, end: reached }));
