@@ -38,8 +38,7 @@ fn below(tree: &Tree, carries: &[bool], at: usize) -> Option<Vec<usize>> {
     let (mut found, mut above, mut waiting) = (Vec::new(), HashMap::new(), vec![at]);
     while let Some(span) = waiting.pop() {
         let failed: Vec<usize> = failures(tree, span).collect();
-        let silent: Vec<usize> =
-            if failed.is_empty() { carriers_of(tree, carries, span).collect() } else { Vec::new() };
+        let silent: Vec<usize> = carriers_of(tree, carries, span).collect();
         above.extend(failed.iter().chain(&silent).map(|child| (*child, span)));
         found.extend(failed);
         waiting.extend(silent);
