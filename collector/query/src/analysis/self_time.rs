@@ -8,18 +8,22 @@ use crate::tree::{Node, Tree};
 pub fn self_times(tree: &Tree) -> Vec<u64> {
     let self_time = |node: &Node| {
         let (start, end) = node.interval();
-        let (mut own, mut covered_until) = (end - start, start);
-        // Children are in order of their start but for those without one.
-        let mut children: Vec<(u64, u64)> = node.children.iter().map(|child| tree.nodes[*child].interval()).collect();
-        children.sort_unstable();
-        for (child_start, child_end) in children {
-            let (from, until) = (child_start.max(covered_until), child_end.min(end));
-            if from < until {
-                own -= until - from;
-                covered_until = until;
-            }
-        }
-        own
+        let within = |child: &usize| {
+            let (child_start, child_end) = tree.nodes[*child].interval();
+            (child_start.clamp(start, end), child_end.clamp(start, end))
+        };
+        end - start - covered(node.children.iter().map(within).collect())
     };
     tree.nodes.iter().map(self_time).collect()
+}
+
+/// How much time intervals cover; what lies in several counts once.
+pub(super) fn covered(mut intervals: Vec<(u64, u64)>) -> u64 {
+    intervals.sort_unstable();
+    let (mut covered, mut reached) = (0, 0);
+    for (start, end) in intervals {
+        covered += end.saturating_sub(start.max(reached));
+        reached = end.max(reached);
+    }
+    covered
 }

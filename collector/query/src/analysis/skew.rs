@@ -44,13 +44,15 @@ pub struct Skew {
 #[must_use]
 pub fn skews(tree: &Tree) -> Vec<Skew> {
     let mut calls: BTreeMap<(Clock, Clock), Vec<(i64, i64)>> = BTreeMap::new();
-    for pair in pairs(tree).into_iter().filter(|pair| pair.kind == PairKind::Call && pair.network_ns.is_some()) {
+    for pair in pairs(tree).into_iter().filter(|pair| pair.kind == PairKind::Call) {
         let (caller, callee) = (&tree.nodes[pair.caller], &tree.nodes[pair.callee]);
         let clocks = (clock(tree, caller), clock(tree, callee));
-        if clocks.0 == clocks.1 || (caller.is_error() && !callee.is_error()) {
+        let (caller_times, callee_times) = (caller.interval(), callee.interval());
+        let took = |(start, end): (u64, u64)| end - start;
+        let given_up = took(callee_times) > took(caller_times) || (caller.is_error() && !callee.is_error());
+        if clocks.0 == clocks.1 || given_up {
             continue;
         }
-        let (caller_times, callee_times) = (caller.interval(), callee.interval());
         let bounds = (less(callee_times.1, caller_times.1), less(callee_times.0, caller_times.0));
         calls.entry(clocks).or_default().push(bounds);
     }

@@ -5,7 +5,7 @@ use clew_query::{
         compare::{compare, ranked},
         critical_path::{critical_path, parts},
         origin::origin,
-        pairing::pairs,
+        pairing::{PairKind, pairs},
         self_time::self_times,
         skew::{corrected, skews},
         summary::summary,
@@ -237,8 +237,22 @@ proptest! {
             prop_assert!((skew.low_ns.min(0)..=skew.high_ns.max(0)).contains(&skew.estimate_ns));
         }
         for pair in pairs(&tree) {
+            let siblings = pairs(&tree).iter().filter(|other| other.caller == pair.caller).count();
             let both = pair.out_ns.zip(pair.back_ns).map(|(out, back)| out + back);
-            prop_assert!(both.is_none() || both == pair.network_ns);
+            prop_assert!(siblings > 1 || both.is_none() || both == pair.network_ns);
+        }
+    }
+
+    #[test]
+    fn network_time_of_a_client_is_told_once(spans in spans(any_time())) {
+        let tree = tree(&spans);
+        let pairs: Vec<_> = pairs(&tree).into_iter().filter(|pair| pair.kind == PairKind::Call).collect();
+        for client in pairs.iter().map(|pair| pair.caller) {
+            let servers = || pairs.iter().filter(|pair| pair.caller == client);
+            let (start, end) = tree.nodes[client].interval();
+            let busy = covered(servers().map(|pair| tree.nodes[pair.callee].interval()).collect());
+            let told: Vec<u128> = servers().filter_map(|pair| pair.network_ns).map(u128::from).collect();
+            prop_assert_eq!(told, Vec::from_iter(u128::from(end - start).checked_sub(busy)));
         }
     }
 }
