@@ -10,8 +10,8 @@ use crate::tree::{Node, Tree};
 /// Empty when nothing failed that was not made good.
 ///
 /// A span failed when its status is an error, or when it has no status and an `exception` event. The walk begins at the
-/// trace's root if that failed, otherwise at the failed span, with none above it that failed, that ended last. From there it
-/// goes down as long as a child explains the failure. A child explains it if it failed and was not made good: no later
+/// trace's root if that failed, otherwise at the failed span that ended last of those with none above them that failed or says
+/// that it went well: what failed below such a span was survived. From there it goes down as long as a child explains the failure. A child explains it if it failed and was not made good: no later
 /// sibling with the same service, name and kind, that started after it had ended, did not fail. A consumer explains nothing
 /// of its producer, which does not wait. Of several children the one whose status is an error comes before one that only
 /// has an exception, then the one that ended last, then the one that started last: earlier failures were survived.
@@ -61,7 +61,7 @@ fn carriers(tree: &Tree) -> Vec<bool> {
         let node = &tree.nodes[span];
         let has_failures =
             || failures(tree, span).next().is_some() || carriers_of(tree, &carries, span).next().is_some();
-        carries[span] = status(node) == StatusCode::Unset as i32 && !failed(node) && has_failures();
+        carries[span] = says_nothing(node) && has_failures();
     }
     carries
 }
@@ -85,18 +85,22 @@ fn status(node: &Node) -> i32 {
 }
 
 fn failed(node: &Node) -> bool {
-    let status = status(node);
-    status == StatusCode::Error as i32 || (status == StatusCode::Unset as i32 && node.exception().is_some())
+    node.is_error() || (status(node) == StatusCode::Unset as i32 && node.exception().is_some())
 }
 
-/// The failed spans that were not made good and have none above them that failed.
+fn says_nothing(node: &Node) -> bool {
+    status(node) == StatusCode::Unset as i32 && node.exception().is_none()
+}
+
+/// The failed spans that were not made good and have none above them that failed or says that it went well.
 fn topmost(tree: &Tree) -> Vec<usize> {
     let failed = |span: usize| failed(&tree.nodes[span]);
     let mut found = Vec::new();
     let mut waiting = vec![&tree.roots];
     while let Some(siblings) = waiting.pop() {
         found.extend(not_made_good(tree, siblings, failed, |span| !failed(span)));
-        waiting.extend(siblings.iter().filter(|span| !failed(**span)).map(|span| &tree.nodes[*span].children));
+        let silent = siblings.iter().map(|span| &tree.nodes[*span]).filter(|node| says_nothing(node));
+        waiting.extend(silent.map(|node| &node.children));
     }
     found
 }

@@ -10,7 +10,7 @@ use clew_query::{
         skew::{corrected, skews},
         summary::summary,
     },
-    tree::Tree,
+    tree::{Place, Tree},
 };
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -55,6 +55,7 @@ fn any_time() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![8 => 0..60u64, 1 => Just(u64::MAX), 1 => u64::MAX - 5..=u64::MAX, 1 => any::<u64>()]
 }
 
+const UNSET: i32 = 0;
 const OK: i32 = 1;
 
 fn code(tree: &Tree, span: usize) -> i32 {
@@ -65,7 +66,7 @@ fn code(tree: &Tree, span: usize) -> i32 {
 /// status that have something below them that does; unless a later attempt went well.
 fn explaining(tree: &Tree, span: usize) -> Vec<usize> {
     let node = |span: usize| &tree.nodes[span];
-    let silent = |child: usize| code(tree, child) == 0 && !explaining(tree, child).is_empty();
+    let silent = |child: usize| code(tree, child) == UNSET && !explaining(tree, child).is_empty();
     let same = |a: usize, b: usize| {
         let operation = |span: usize| (tree.service(node(span)), &node(span).span.name, node(span).span.kind);
         operation(a) == operation(b)
@@ -78,6 +79,15 @@ fn explaining(tree: &Tree, span: usize) -> Vec<usize> {
     let waits = |child: usize| (node(span).span.kind, node(child).span.kind) != (4, 5);
     let explains = |child: &usize| (node(*child).is_error() || silent(*child)) && waits(*child) && !made_good(*child);
     node(span).children.iter().copied().filter(explains).collect()
+}
+
+/// The parents of a span, their parents, and so on.
+fn above(tree: &Tree, span: usize) -> impl Iterator<Item = usize> {
+    let parent = |span: usize| match tree.nodes[span].place {
+        Place::Child(parent) => Some(parent),
+        _ => None,
+    };
+    std::iter::successors(parent(span), move |span| parent(*span))
 }
 
 /// The failure that ended last of those that explain one, which children without a status are passed through to find.
@@ -211,6 +221,7 @@ proptest! {
         prop_assert!(path.iter().all(|span| code(&tree, *span) != OK));
         prop_assert!(path.first().into_iter().chain(path.last()).all(|span| tree.nodes[*span].is_error()));
         prop_assert!(path.windows(2).all(|step| tree.nodes[step[0]].children.contains(&step[1])));
+        prop_assert!(path.first().is_none_or(|first| above(&tree, *first).all(|span| code(&tree, span) == UNSET)));
         let failed_root = tree.first_root().is_some_and(|root| root.is_error());
         prop_assert!(!failed_root || path.first() == tree.first_root_index().as_ref());
         let failed: Vec<usize> = path.iter().copied().filter(|span| tree.nodes[*span].is_error()).collect();
