@@ -16,7 +16,7 @@ use clew_query::{
 
 use super::{
     facts::{Facts, oddities},
-    waterfall::{Paint, Style, bounded, reasons},
+    waterfall::{Paint, Style, Times, bounded, reasons},
 };
 use crate::{output::duration_ns, text::shown};
 
@@ -32,13 +32,13 @@ const WORTH_TELLING: u64 = 20;
 /// Columns of what a line is about.
 const LABEL: usize = 10;
 
-/// Writes the lines, each group after an empty one. `fixed`: the drawing has the clocks' estimates applied.
-pub(crate) fn write(out: &mut impl Write, tree: &Tree, facts: &Facts, fixed: bool, style: Style) -> io::Result<()> {
+/// Writes the lines.
+pub(crate) fn write(out: &mut impl Write, tree: &Tree, facts: &Facts, times: Times, style: Style) -> io::Result<()> {
     let told = Findings { tree, facts, style };
     told.origin(out)?;
     told.path(out)?;
     told.ways(out)?;
-    told.clocks(out, fixed)?;
+    told.clocks(out, times)?;
     told.odd(out)
 }
 
@@ -121,18 +121,18 @@ impl Findings<'_> {
         Ok(())
     }
 
-    fn clocks(&self, out: &mut impl Write, fixed: bool) -> io::Result<()> {
-        let mut wrong = self.facts.skews.iter().filter(|skew| skew.estimate_ns != 0 || skew.disagree).peekable();
+    fn clocks(&self, out: &mut impl Write, times: Times) -> io::Result<()> {
+        let mut wrong = self.facts.skews.iter().filter(|skew| skew.estimate_ns != 0).peekable();
         if wrong.peek().is_none() {
             return Ok(());
         }
         for skew in wrong {
             self.line(out, Paint::Dim, "clocks", &apart(skew))?;
         }
-        let applied = if fixed {
-            "the picture is corrected by these estimates; the spans are not"
-        } else {
-            "the picture shows times as they were sent; --fix-clocks corrects it"
+        let applied = match times {
+            Times::AsSent => "the picture shows times as they were sent; --fix-clocks corrects it",
+            Times::Corrected => "the picture is corrected by these estimates; the spans are not",
+            Times::NothingToCorrect => "no span was moved: other estimates contradict these",
         };
         self.line(out, Paint::Dim, "", applied)
     }

@@ -14,17 +14,14 @@ use std::{
 
 use anyhow::Context;
 use clew_common::otlp::json::{self, Ids};
-use clew_query::{
-    analysis::skew::{corrected, skews},
-    tree::Tree,
-};
+use clew_query::{analysis::skew::corrected, tree::Tree};
 use http::Uri;
 use tonic::metadata::{Ascii, MetadataValue};
 
 pub(crate) use self::id::TraceId;
 use self::{
     facts::Facts,
-    waterfall::{Style, Subject, draw},
+    waterfall::{Style, Subject, Times, draw},
 };
 use crate::{
     args,
@@ -108,17 +105,19 @@ impl Args {
         if self.json {
             return Ok(writeln!(out, "{}", as_json(found, &tree, &facts))?);
         }
-        let fixed = self.fix_clocks.then(|| corrected(&tree, &skews(&tree)));
+        let (mut shown, mut times) = (&tree, Times::AsSent);
+        let fixed = self.fix_clocks.then(|| corrected(&tree, &facts.skews));
         if let Some(fixed) = &fixed {
             // What clocks say is in the times as they were sent.
             facts = Facts { skews: facts.skews, ..Facts::of(fixed) };
+            (shown, times) = (fixed, Times::of(&tree, fixed));
         }
         let subject = Subject {
-            tree: fixed.as_ref().unwrap_or(&tree),
+            tree: shown,
             facts: &facts,
             trace_id: &hex::encode(self.id.0),
             reasons: found.partial.then_some(&*found.reasons),
-            fixed: self.fix_clocks,
+            times,
             all: self.all,
         };
         Ok(draw(out, subject, style)?)

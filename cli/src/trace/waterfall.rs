@@ -45,10 +45,27 @@ pub(crate) struct Subject<'a> {
     pub(crate) trace_id: &'a str,
     /// Why spans may be missing, if they may.
     pub(crate) reasons: Option<&'a [String]>,
-    /// Estimates of the clocks were applied.
-    pub(crate) fixed: bool,
+    pub(crate) times: Times,
     /// Repeated siblings are drawn too.
     pub(crate) all: bool,
+}
+
+/// Which times a picture shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Times {
+    AsSent,
+    /// By the clock of the root.
+    Corrected,
+    /// A correction was asked for, and no span moved.
+    NothingToCorrect,
+}
+
+impl Times {
+    /// Those of a tree after it was corrected.
+    pub(crate) fn of(sent: &Tree, corrected: &Tree) -> Self {
+        let moved = sent.nodes.iter().zip(&corrected.nodes).any(|(sent, node)| sent.interval() != node.interval());
+        if moved { Self::Corrected } else { Self::NothingToCorrect }
+    }
 }
 
 /// What has a colour.
@@ -94,7 +111,7 @@ pub(crate) fn draw(out: &mut impl Write, subject: Subject<'_>, style: Style) -> 
     let folded = if subject.all { Folded::default() } else { fold(tree) };
     let picture = Picture { tree, facts, style, bounds: tree.bounds(), solid, folded };
     picture.header(out, subject.trace_id, subject.reasons)?;
-    findings::write(out, tree, facts, subject.fixed, style)?;
+    findings::write(out, tree, facts, subject.times, style)?;
     writeln!(out)?;
     picture.titles(out)?;
     // For each level above a row: whether the line of its siblings goes on.

@@ -113,12 +113,12 @@ fn span(line: &str) -> ResourceSpans {
 }
 
 fn picture(tree: &Tree, reasons: Option<&[String]>, style: Style) -> String {
-    drawn(tree, &Facts::of(tree), reasons, false, style)
+    drawn(tree, &Facts::of(tree), reasons, Times::AsSent, style)
 }
 
-fn drawn(tree: &Tree, facts: &Facts, reasons: Option<&[String]>, fixed: bool, style: Style) -> String {
+fn drawn(tree: &Tree, facts: &Facts, reasons: Option<&[String]>, times: Times, style: Style) -> String {
     let mut out = Vec::new();
-    let subject = Subject { tree, facts, trace_id: &"7".repeat(32), reasons, fixed, all: false };
+    let subject = Subject { tree, facts, trace_id: &"7".repeat(32), reasons, times, all: false };
     draw(&mut out, subject, style).unwrap();
     String::from_utf8(out).unwrap()
 }
@@ -168,7 +168,7 @@ fn pictures_are_as_expected() {
         }
         let skews = skews(&tree);
         let fixed = corrected(&tree, &skews);
-        drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, true, style)
+        drawn(&fixed, &Facts { skews, ..Facts::of(&fixed) }, None, Times::of(&tree, &fixed), style)
     });
 }
 
@@ -189,8 +189,14 @@ fn colours_come_and_go_in_pairs_and_change_nothing_else() {
 fn all_siblings_are_drawn_when_all_are_asked_for() {
     let calls: String = (2..20).map(|n| format!("{n} | 1 | a | call | {n} | {}\n", n + 1)).collect();
     let tree = tree(&format!("1 | - | a | root | 0 | 20\n{calls}"));
-    let subject =
-        Subject { tree: &tree, facts: &Facts::of(&tree), trace_id: "7", reasons: None, fixed: false, all: true };
+    let subject = Subject {
+        tree: &tree,
+        facts: &Facts::of(&tree),
+        trace_id: "7",
+        reasons: None,
+        times: Times::AsSent,
+        all: true,
+    };
     let mut out = Vec::new();
     draw(&mut out, subject, Style { width: 80, colour: false }).unwrap();
     let drawn = String::from_utf8(out).unwrap();
