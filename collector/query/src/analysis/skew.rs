@@ -40,7 +40,8 @@ pub struct Skew {
 /// Each call says that the offset is at least (server's end - client's end) and at most (server's start - client's start);
 /// the bounds are what all calls of a pair of clocks allow. The middle, and to trust the call that took the network least
 /// where calls contradict each other, are NTP's (RFC 5905, sections 8 and 10). A call of which the server took longer than
-/// the client, or of which only the client failed, says nothing: the client has given up.
+/// the client, or of which only the client failed, says nothing: the client has given up. One host has one clock: a call
+/// within it says that the offset is 0.
 #[must_use]
 pub fn skews(tree: &Tree) -> Vec<Skew> {
     let mut calls: BTreeMap<(Clock, Clock), Vec<(i64, i64)>> = BTreeMap::new();
@@ -50,10 +51,12 @@ pub fn skews(tree: &Tree) -> Vec<Skew> {
         let (caller_times, callee_times) = (caller.interval(), callee.interval());
         let took = |(start, end): (u64, u64)| end - start;
         let given_up = took(callee_times) > took(caller_times) || (caller.is_error() && !callee.is_error());
-        if clocks.0 == clocks.1 || given_up {
-            continue;
-        }
-        let bounds = (less(callee_times.1, caller_times.1), less(callee_times.0, caller_times.0));
+        let bounds = match on_one_host(tree, caller, callee) {
+            _ if clocks.0 == clocks.1 => continue,
+            true => (0, 0),
+            false if given_up => continue,
+            false => (less(callee_times.1, caller_times.1), less(callee_times.0, caller_times.0)),
+        };
         calls.entry(clocks).or_default().push(bounds);
     }
     calls.into_iter().filter_map(|((caller, callee), bounds)| skew(caller, callee, &bounds)).collect()
@@ -109,6 +112,18 @@ fn skew(caller: Clock, callee: Clock, bounds: &[(i64, i64)]) -> Option<Skew> {
 fn clock(tree: &Tree, node: &Node) -> Clock {
     let of = |key| text(&tree.resources[node.resource].attributes, key).unwrap_or_default().to_owned();
     Clock { service: of("service.name"), host: of("host.name") }
+}
+
+/// Whether two spans are surely of one host: `host.id` or `k8s.node.name` is the same, or `host.name` is, and the first two are
+/// not different. A host's containers often have names of their own, so other names tell nothing; neither does `localhost`.
+fn on_one_host(tree: &Tree, one: &Node, other: &Node) -> bool {
+    let of = |node: &Node, key| {
+        let value = text(&tree.resources[node.resource].attributes, key);
+        value.filter(|value| !["", "localhost"].contains(value))
+    };
+    let same = |key| of(one, key).zip(of(other, key)).map(|(one, other)| one == other);
+    let (id, node, name) = (same("host.id"), same("k8s.node.name"), same("host.name"));
+    ![id, node].contains(&Some(false)) && [id, node, name].contains(&Some(true))
 }
 
 /// `a - b`, at the ends of what fits when it does not.

@@ -25,8 +25,7 @@ pub fn read(text: &str) -> Tree {
             span.parent_span_id = above.last().cloned().unwrap_or_default();
         }
         above.push(span.span_id.clone());
-        let attributes = [("service.name", service), ("host.name", host)];
-        let attributes = attributes.into_iter().filter(|(_, text)| !text.is_empty());
+        let attributes = [("service.name", service)].into_iter().chain(host);
         ResourceSpans {
             resource: Some(Resource {
                 attributes: attributes.map(|(key, text)| attribute(key, text)).collect(),
@@ -44,8 +43,8 @@ fn attribute(key: &str, text: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
-/// The service, the span, and the host.
-fn span_of(line: &str) -> (&str, Span, &str) {
+/// The service, the span, and what the resource says of its host.
+fn span_of(line: &str) -> (&str, Span, Vec<(&'static str, &str)>) {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [service, name, kind, times, rest @ ..] = &words[..] else { panic!("no span: {line}") };
     let (start, end) = times.split_once("..").unwrap();
@@ -58,13 +57,15 @@ fn span_of(line: &str) -> (&str, Span, &str) {
         end_time_unix_nano: time(end),
         ..Span::default()
     };
-    let mut host = "";
+    let mut host = vec![];
     for word in rest {
         match word.split_once('=').unwrap_or((word, "")) {
             ("ok", _) => span.status = Some(Status { code: 1, ..Status::default() }),
             ("error", _) => span.status = Some(Status { code: 2, ..Status::default() }),
             ("exception", _) => span.events.push(Event { name: "exception".to_owned(), ..Event::default() }),
-            ("host", name) => host = name,
+            ("host", name) => host.push(("host.name", name)),
+            ("host-id", id) => host.push(("host.id", id)),
+            ("node", name) => host.push(("k8s.node.name", name)),
             ("#id", id) => span.span_id = id.parse::<u64>().unwrap().to_be_bytes().to_vec(),
             ("#parent", id) => span.parent_span_id = id.parse::<u64>().unwrap().to_be_bytes().to_vec(),
             (word, _) => panic!("a span has no {word}"),
