@@ -96,7 +96,7 @@ async fn one(collector: &Collector, which: &str, id: TraceId) -> anyhow::Result<
     if tree.nodes.is_empty() {
         bail!("{}: no span of it was found", what());
     }
-    Ok(tree)
+    Ok(tree.with_calls_joined())
 }
 
 /// As `docs/analysis.md` has it.

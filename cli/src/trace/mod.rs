@@ -101,6 +101,7 @@ impl Args {
 
     fn show(&self, out: &mut impl Write, found: &Found, style: Style) -> anyhow::Result<()> {
         let tree = Tree::decode(&found.resource_spans).context("the collector's answer cannot be read as spans")?;
+        let tree = tree.with_calls_joined();
         let mut facts = Facts::of(&tree);
         if self.json {
             return Ok(writeln!(out, "{}", as_json(found, &tree, &facts))?);

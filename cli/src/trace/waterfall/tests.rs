@@ -156,7 +156,7 @@ pub(crate) fn check_pictures(file: &str, picture: impl Fn(&str, &str, usize) -> 
 /// The trace of some lines.
 pub(crate) fn tree(lines: &str) -> Tree {
     let lines = lines.lines().filter(|line| !line.trim().is_empty());
-    Tree::build(TracesData { resource_spans: lines.map(span).collect() })
+    Tree::build(TracesData { resource_spans: lines.map(span).collect() }).with_calls_joined()
 }
 
 #[test]

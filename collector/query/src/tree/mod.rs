@@ -3,6 +3,9 @@
 //! Spans come from outside, so anything occurs: several roots, parents that are missing, spans that are their own
 //! ancestors, ids that occur twice. [`Tree`] finds a place for every span, once, and says what was odd about it. It keeps
 //! no recursion, so a chain of a million spans costs memory, not the stack.
+//!
+//! Spans hang where they say, as in TraceQL. Who shows a trace to people joins calls that Zipkin's tracers reported, of which both
+//! sides have one id: [`Tree::with_calls_joined`].
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -12,6 +15,7 @@ use opentelemetry_proto::tonic::{
 
 mod decode;
 mod place;
+mod shared;
 
 pub use place::{Link, Place, Places};
 
@@ -82,22 +86,13 @@ impl Tree {
                 tree.nodes.extend(scope_spans.spans.into_iter().map(node));
             }
         }
-        tree.place();
+        let links: Vec<_> = tree.nodes.iter().map(Node::link).collect();
+        tree.set_places(Places::of(&links));
         tree.order();
         tree
     }
 
-    fn place(&mut self) {
-        let links: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|Node { span, .. }| Link {
-                id: &span.span_id,
-                parent: &span.parent_span_id,
-                start: span.start_time_unix_nano,
-            })
-            .collect();
-        let Places { places, same_id } = Places::of(&links);
+    fn set_places(&mut self, Places { places, same_id }: Places) {
         for (node, (place, same_id)) in self.nodes.iter_mut().zip(places.into_iter().zip(same_id)) {
             (node.place, node.same_id) = (place, same_id);
         }
@@ -167,6 +162,12 @@ impl Tree {
 }
 
 impl Node {
+    /// What it says of its place.
+    fn link(&self) -> Link<'_> {
+        let Span { span_id, parent_span_id, start_time_unix_nano, .. } = &self.span;
+        Link { id: span_id, parent: parent_span_id, start: *start_time_unix_nano }
+    }
+
     /// Nanoseconds from its start to its end; 0 when it ends before it starts.
     #[must_use]
     pub fn duration_ns(&self) -> u64 {

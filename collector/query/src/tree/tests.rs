@@ -2,7 +2,13 @@
 
 use opentelemetry_proto::tonic::{
     common::v1::ArrayValue,
-    trace::v1::{ResourceSpans, ScopeSpans, Status, span::Event},
+    trace::v1::{
+        ResourceSpans, ScopeSpans, Status,
+        span::{
+            Event,
+            SpanKind::{self, Client, Internal, Server},
+        },
+    },
 };
 use prost::Message;
 
@@ -96,6 +102,45 @@ fn a_span_that_repeats_the_id_of_its_parent_hangs_under_it() {
     assert_eq!(drawn(&tree), ["s1", ".s1 again"]);
 }
 
+/// The tree of spans, each with its service and its kind, with calls joined.
+fn joined(spans: Vec<(&str, SpanKind, Span)>) -> Tree {
+    let resource_spans = spans.into_iter().map(|(service, kind, span)| {
+        let value = Some(AnyValue { value: Some(any_value::Value::StringValue(service.into())) });
+        let attributes = vec![KeyValue { key: "service.name".into(), value, ..KeyValue::default() }];
+        let spans = vec![Span { name: format!("{service} {}", span.name), kind: kind as i32, ..span }];
+        ResourceSpans {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+            ..ResourceSpans::default()
+        }
+    });
+    Tree::build(TracesData { resource_spans: resource_spans.collect() }).with_calls_joined()
+}
+
+#[test]
+fn a_server_with_the_id_of_its_client_hangs_below_it_with_what_its_service_did() {
+    let spans = || {
+        vec![
+            ("web", Client, span(1, 0, 1, 90)),
+            ("api", Server, span(1, 0, 5, 80)),
+            ("api", Internal, span(2, 1, 10, 20)),
+            ("web", Internal, span(3, 1, 2, 3)),
+            ("web", Client, span(1, 0, 95, 99)),
+        ]
+    };
+    let expected = ["web s1", ".web s3", ".api s1", "..api s2", "web s1 again"];
+    assert_eq!(drawn(&joined(spans())), expected);
+    let mut server_first = spans();
+    server_first.swap(0, 1);
+    assert_eq!(drawn(&joined(server_first)), expected);
+}
+
+#[test]
+fn a_shared_id_in_a_circle_leaves_every_span_in_a_place() {
+    let spans = vec![("a", Server, span(1, 2, 3, 9)), ("a", Client, span(1, 1, 1, 9)), ("a", Client, span(2, 1, 2, 9))];
+    assert_eq!(drawn(&joined(spans)), ["a s1 circle", ".a s1", "..a s2"]);
+}
+
 #[test]
 fn a_chain_of_a_hundred_thousand_spans_needs_no_stack() {
     let id = |n: u64| n.to_be_bytes().to_vec();
@@ -115,11 +160,16 @@ fn every_span_has_one_place_whatever_parents_are_named() {
             (seed >> 33) % end
         };
         let count = random(12);
-        let spans = (0..count).map(|_| span(1 + random(9) as u8, random(12) as u8, random(4), random(4))).collect();
-        let tree = tree(spans);
-        let mut rows: Vec<_> = tree.rows().map(|row| row.node).collect();
-        rows.sort_unstable();
-        assert_eq!(rows, (0..count as usize).collect::<Vec<_>>(), "{:?}", drawn(&tree));
+        let mut any = |_| {
+            let kind = random(6) as i32;
+            Span { kind, ..span(1 + random(9) as u8, random(12) as u8, random(4), random(4)) }
+        };
+        let tree = tree((0..count).map(&mut any).collect());
+        for tree in [tree.clone(), tree.with_calls_joined()] {
+            let mut rows: Vec<_> = tree.rows().map(|row| row.node).collect();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..count as usize).collect::<Vec<_>>(), "{:?}", drawn(&tree));
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub fn read(text: &str) -> Tree {
             ..ResourceSpans::default()
         }
     });
-    Tree::build(TracesData { resource_spans: resource_spans.collect() })
+    Tree::build(TracesData { resource_spans: resource_spans.collect() }).with_calls_joined()
 }
 
 fn attribute(key: &str, text: &str) -> KeyValue {
