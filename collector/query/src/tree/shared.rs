@@ -49,7 +49,8 @@ impl Tree {
             nodes.map(|(at, node)| (&*node.span.span_id, at)).collect::<HashMap<_, _>>()
         };
         let clients = first_of(SpanKind::Client);
-        let servers = first_of(SpanKind::Server).into_iter().filter(|(id, _)| clients.contains_key(id));
+        let is_shared = |id: &[u8]| clients.contains_key(id) && id.iter().any(|byte| *byte != 0);
+        let servers = first_of(SpanKind::Server).into_iter().filter(|(id, _)| is_shared(id));
         // Ids have one length, so that a longer one is no other's.
         let server = |id: &[u8], node: usize| {
             let service = self.service(&self.nodes[node]);

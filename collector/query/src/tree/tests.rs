@@ -142,6 +142,13 @@ fn a_shared_id_in_a_circle_leaves_every_span_in_a_place() {
 }
 
 #[test]
+fn an_id_of_zeros_is_shared_by_nobody() {
+    let root = Span { parent_span_id: vec![0; 8], ..span(2, 0, 3, 9) };
+    let spans = vec![("a", Client, span(0, 0, 1, 9)), ("a", Server, span(0, 0, 2, 9)), ("a", Client, root)];
+    assert_eq!(drawn(&joined(spans)), ["a s0", "a s0 again", "a s2"]);
+}
+
+#[test]
 fn a_chain_of_a_hundred_thousand_spans_needs_no_stack() {
     let id = |n: u64| n.to_be_bytes().to_vec();
     let link = |n: u64| Span { span_id: id(n), parent_span_id: id(n - 1), ..Span::default() };
