@@ -66,7 +66,7 @@ pub const TENANT_HEADER: &str = "x-scope-orgid";
 
 /// Why something is not a tenant's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a tenant: a name has 1 to {max} letters, digits, '-', '_' or '.', and does not start with '.'", max = Tenant::MAX_BYTES)]
+#[error("not a tenant: a name has 1 to {max} letters, digits, '-', '_' or '.', does not start with '.', and is one", max = Tenant::MAX_BYTES)]
 pub struct NotATenant;
 
 impl Tenant {
@@ -88,10 +88,13 @@ impl Tenant {
     /// # Errors
     /// When the header's value is not a tenant's name.
     pub fn from_headers(headers: &http::HeaderMap) -> Result<Self, NotATenant> {
-        match headers.get(TENANT_HEADER) {
-            None => Ok(Self::default()),
-            Some(value) => Self::new(value.to_str().map_err(|_| NotATenant)?),
+        let mut values = headers.get_all(TENANT_HEADER).iter();
+        let Some(value) = values.next() else { return Ok(Self::default()) };
+        // A client's own name beside the one that a proxy has added must not win.
+        if values.any(|other| other != value) {
+            return Err(NotATenant);
         }
+        Self::new(value.to_str().map_err(|_| NotATenant)?)
     }
 
     /// From a protocol field, where empty means the default tenant.
@@ -140,6 +143,18 @@ mod tests {
             assert_eq!(Tenant::new(wrong), Err(NotATenant), "{wrong:?}");
         }
         assert_eq!(Tenant::from_field("").unwrap(), Tenant::default());
+        let named = |names: &[&'static str]| {
+            let name = |name: &&'static str| {
+                (http::HeaderName::from_static(TENANT_HEADER), http::HeaderValue::from_static(name))
+            };
+            let mut headers = http::HeaderMap::new();
+            for (key, value) in names.iter().map(name) {
+                headers.append(key, value);
+            }
+            Tenant::from_headers(&headers)
+        };
+        assert_eq!((named(&[]), named(&["a", "a"])), (Ok(Tenant::default()), Tenant::new("a")));
+        assert_eq!(named(&["a", "b"]), Err(NotATenant));
         assert_eq!(Tenant::new("team-1.eu_west").unwrap().as_field(), "team-1.eu_west");
         assert_eq!(Tenant::default().as_field(), "");
     }

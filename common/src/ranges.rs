@@ -65,6 +65,11 @@ impl SeqRanges {
         }
     }
 
+    /// All of it, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        (self.upto > 0).then_some(0..self.upto).into_iter().chain(self.above())
+    }
+
     /// The part of the set that is in a range.
     #[must_use]
     pub fn within(&self, range: Range<u64>) -> Self {

@@ -8,6 +8,7 @@ use arrow_flight::{
     FlightInfo, Ticket,
     decode::FlightRecordBatchStream,
     error::FlightError,
+    flight_service_client::FlightServiceClient,
     sql::{CommandGetTables, client::FlightSqlServiceClient},
 };
 use arrow_ipc::convert::try_schema_from_ipc_buffer;
@@ -20,6 +21,9 @@ use tonic::{
 
 use crate::collector::{TENANT, Where};
 
+/// A message has a row at least, however long that is.
+const MAX_ROW_BYTES: usize = 1 << 30;
+
 /// A collector that is asked in SQL.
 pub(super) struct Client {
     url: String,
@@ -31,7 +35,8 @@ impl Client {
     /// Connects when it is asked first.
     pub(super) fn new(place: &Where, timeout: Duration) -> Self {
         let channel = Endpoint::from(place.collector.clone()).connect_timeout(timeout).tcp_nodelay(true).connect_lazy();
-        let mut flight = FlightSqlServiceClient::new(channel);
+        let channel = FlightServiceClient::new(channel).max_decoding_message_size(MAX_ROW_BYTES);
+        let mut flight = FlightSqlServiceClient::new_from_inner(channel);
         if let Some(tenant) = place.tenant.as_ref().and_then(|tenant| tenant.to_str().ok()) {
             flight.set_header(TENANT, tenant);
         }
@@ -81,7 +86,7 @@ impl Client {
                 self.url
             ),
             Code::Cancelled if status.message().is_empty() => anyhow!("the collector at {} went away", self.url),
-            _ => anyhow!("the collector at {} did not answer: {}", self.url, status.message()),
+            _ => anyhow!("the collector at {} has no answer: {}", self.url, status.message()),
         }
     }
 }

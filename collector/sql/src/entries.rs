@@ -8,11 +8,11 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::take::take;
 use clew_query::exec::{Rows, Spans};
 use clew_storage::schema::core;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
 use crate::{
     columns::{Kind, SpanColumn},
-    error::external,
+    error::{damaged, external},
     maps,
     values::{self, only},
 };
@@ -101,7 +101,7 @@ impl Entries {
             return Ok((columns.iter().map(empty).collect(), 0));
         };
         let lists = only(&lists, rows)?;
-        let wrong = || DataFusionError::Internal("events or links are no list of them".to_owned());
+        let wrong = || damaged("events or links are no list of them");
         let lists = lists.as_list_opt::<i32>().ok_or_else(wrong)?;
         let offsets = lists.value_offsets();
         let (first, end) = (offsets[0] as usize, offsets[lists.len()] as usize);

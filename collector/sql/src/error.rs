@@ -34,12 +34,18 @@ pub fn external(error: SpansError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
+/// What is stored is not as it should be.
+pub fn damaged(why: &str) -> DataFusionError {
+    external(SpansError::Damaged(why.to_owned()))
+}
+
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> Self {
         match error.find_root() {
             DataFusionError::External(inner) => match inner.downcast_ref::<SpansError>() {
                 Some(error) => error.clone().into(),
-                None => Self::Failed(inner.to_string()),
+                // A regular expression that is none, for one.
+                None => Self::Invalid(shortened(&inner.to_string())),
             },
             DataFusionError::ResourcesExhausted(_) => Self::TooMuch(
                 "the query needs more memory than max_sql_memory_bytes allows; ask for fewer groups, columns or rows, or \
@@ -53,9 +59,31 @@ impl From<DataFusionError> for SqlError {
             | DataFusionError::NotImplemented(_)
             | DataFusionError::Configuration(_)
             | DataFusionError::Execution(_)
-            | DataFusionError::ArrowError(..) => Self::Invalid(message(error.find_root())),
+            | DataFusionError::ArrowError(..) => Self::Invalid(shortened(&message(error.find_root()))),
+            // Its own checks, which a query that makes no sense comes upon: the same query does so again.
+            DataFusionError::Internal(why) => {
+                let why = why.split(BUG).next().unwrap_or_default().trim_end();
+                Self::Invalid(format!("the engine cannot work this out: {}", shortened(why)))
+            }
             _ => Self::Failed(message(error.find_root())),
         }
+    }
+}
+
+/// How the engine begins to ask for a report.
+const BUG: &str = "\nThis issue was likely caused by";
+
+/// Characters of a message at most: some have all of a plan in them.
+const MAX_MESSAGE: usize = 400;
+
+fn shortened(text: &str) -> String {
+    if text.contains("WindowFunction(") {
+        return "a window function stands where none can be; put it in a subquery, and filter or group what that gives"
+            .to_owned();
+    }
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

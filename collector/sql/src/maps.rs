@@ -4,29 +4,33 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, ListArray, StructArray,
-    builder::{MapBuilder, StringBuilder},
+    builder::{MapBuilder, MapFieldNames, StringBuilder},
     cast::AsArray,
     types::{Float64Type, Int64Type},
 };
 use arrow_schema::{DataType, Field, Fields};
 use clew_query::traceql::value::Value;
 use clew_storage::schema::ATTRIBUTE_PREFIX;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use prost::Message;
 use serde_json::json;
 
-use crate::columns::{Kind, SpanColumn};
+use crate::{
+    columns::{Kind, SpanColumn},
+    error::damaged,
+};
 
 /// A map of texts to texts. Of several values with the same key all are there.
 pub fn map_type() -> DataType {
-    let entry =
-        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]);
+    let entry = Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
 }
 
 fn builder() -> MapBuilder<StringBuilder, StringBuilder> {
-    MapBuilder::new(None, StringBuilder::new(), StringBuilder::new())
+    // As the engine's functions of maps have them.
+    let names = MapFieldNames { entry: "entries".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
 /// A single value as text; None for any other.
@@ -68,7 +72,7 @@ impl<'a> Entries<'a> {
             lists.and_then(|lists| lists.values().as_struct_opt()).filter(|entries| entries.num_columns() == 6);
         match (lists, entries) {
             (Some(lists), Some(entries)) => Ok(Self { lists, entries }),
-            _ => Err(DataFusionError::Internal("attributes are no list of them".to_owned())),
+            _ => Err(damaged("attributes are no list of them")),
         }
     }
 

@@ -1,38 +1,29 @@
 //! Plans and runs queries that only read.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use clew_query::exec::{Budget, Spans};
 use datafusion::{
-    common::{
-        DataFusionError, ParamValues, Result, ScalarValue,
-        metadata::ScalarAndMetadata,
-        plan_err,
-        tree_node::{TreeNode, TreeNodeRecursion},
-    },
+    common::{DataFusionError, ParamValues, Result, ScalarValue, metadata::ScalarAndMetadata},
     datasource::MemTable,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::GreedyMemoryPool,
+        memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryReservation},
         object_store::ObjectStoreRegistry,
         runtime_env::RuntimeEnvBuilder,
     },
-    logical_expr::{Cast, Expr, LogicalPlan, TryCast},
+    logical_expr::LogicalPlan,
     physical_plan::stream::RecordBatchStreamAdapter,
     prelude::{SQLOptions, SessionConfig, SessionContext},
-    sql::sqlparser::{
-        dialect::GenericDialect,
-        tokenizer::{Token, Tokenizer},
-    },
 };
 
 use futures_util::StreamExt;
 
 use crate::{
-    columns,
+    allowed, columns,
     entries::Entries,
     error::SqlError,
     functions::{self, Account, Constants},
@@ -51,18 +42,6 @@ pub struct Limits {
     /// Threads that work on it.
     pub threads: usize,
 }
-
-/// A query is no longer than this.
-pub const MAX_QUERY_BYTES: usize = 256 << 10;
-
-/// Words and operators of a query at most; literals, commas and brackets are free. The time to plan a sum grows with the square of its
-/// terms, and it takes a call within a call for each.
-const MAX_WORDS: usize = 1_000;
-
-/// Structs and maps that a query makes at most: the type of one may have that of another many times, and that of a third. Planning
-/// looks at all of it, and nothing stops it.
-const MAX_STRUCTS: usize = 2;
-const MAKERS: [&str; 4] = ["struct", "named_struct", "map", "row"];
 
 /// The stack of threads that plan and run queries: enough for the longest sum in a debug build. What is not used costs nothing.
 pub const STACK_BYTES: usize = 128 << 20;
@@ -175,14 +154,18 @@ impl Session {
             let config = state.config().clone().with_batch_size(constants.batch_rows);
             *state.config_mut() = config;
         }
-        let query = checked(query)?;
+        let query = allowed::text(query)?;
         let plan = self.context.state().create_logical_plan(&query).await?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|error| {
             SqlError::Invalid(format!("{}; only queries that read are answered", SqlError::from(error)))
         })?;
-        no_fixed_lists(&plan)?;
+        allowed::plan(&plan)?;
         let plan = match parameters {
+            Some(ParamValues::List(values)) if values.len() > plan.get_parameter_types()?.len() => {
+                let (given, has) = (values.len(), plan.get_parameter_types()?.len());
+                return Err(SqlError::Invalid(format!("{given} parameters are given, and the query has {has}")));
+            }
             Some(parameters) => plan.with_param_values(parameters)?,
             None => plan,
         };
@@ -199,32 +182,6 @@ fn size(parameters: &ParamValues) -> usize {
     }
 }
 
-/// Refuses lists of a fixed length: a null of such a type takes as much as all of its values.
-fn no_fixed_lists(plan: &LogicalPlan) -> Result<()> {
-    plan.apply_with_subqueries(|plan| {
-        plan.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) = expr
-                    && has_fixed_list(field.data_type())
-                {
-                    return plan_err!("lists of a fixed length are not offered: write BIGINT[] instead of BIGINT[3]");
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })
-    .map(drop)
-}
-
-fn has_fixed_list(kind: &DataType) -> bool {
-    match kind {
-        DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => true,
-        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => has_fixed_list(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_fixed_list(field.data_type())),
-        _ => false,
-    }
-}
-
 /// The first row of a batch as parameters: each stands for the one of its place.
 ///
 /// # Errors
@@ -235,58 +192,6 @@ pub fn parameters(row: &RecordBatch) -> Result<ParamValues, SqlError> {
     }
     let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
     Ok(ParamValues::from(values.collect::<Result<Vec<_>>>()?))
-}
-
-/// The query, when it is not too large; each `?` has its number.
-fn checked(query: &str) -> Result<Cow<'_, str>, SqlError> {
-    if query.len() > MAX_QUERY_BYTES {
-        return Err(SqlError::Invalid(format!("the query has {} bytes, {MAX_QUERY_BYTES} are the most", query.len())));
-    }
-    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize();
-    let tokens = tokens.map_err(|error| SqlError::Invalid(error.to_string()))?;
-    let free = |token: &Token| {
-        matches!(
-            token,
-            Token::Whitespace(_)
-                | Token::Number(..)
-                | Token::SingleQuotedString(_)
-                | Token::Comma
-                | Token::Period
-                | Token::LParen
-                | Token::RParen
-        )
-    };
-    let words = tokens.iter().filter(|token| !free(token)).count();
-    if words > MAX_WORDS {
-        return Err(SqlError::Invalid(format!(
-            "the query has {words} words and operators, {MAX_WORDS} are the most; instead of many comparisons use IN (...)"
-        )));
-    }
-    let mut makers = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
-    let mut structs = 0;
-    while let Some(token) = makers.next() {
-        let is_opened = matches!(makers.peek(), Some(Token::LParen | Token::LBrace));
-        let is_maker = matches!(token, Token::Word(word) if MAKERS.contains(&&*word.value.to_lowercase()));
-        structs += usize::from(is_opened && is_maker || *token == Token::LBrace);
-    }
-    if structs > MAX_STRUCTS {
-        return Err(SqlError::Invalid(format!(
-            "the query makes structs or maps in {structs} places, {MAX_STRUCTS} are the most"
-        )));
-    }
-    let is_unnumbered = |token: &Token| matches!(token, Token::Placeholder(name) if name == "?");
-    if !tokens.iter().any(is_unnumbered) {
-        return Ok(query.into());
-    }
-    let mut parameters = 0;
-    let numbered = tokens.iter().map(|token| {
-        if is_unnumbered(token) {
-            parameters += 1;
-            return format!("${parameters}");
-        }
-        token.to_string()
-    });
-    Ok(numbered.collect::<String>().into())
 }
 
 impl Planned {
@@ -312,10 +217,27 @@ impl Planned {
     /// When it cannot be begun.
     pub async fn run(self) -> Result<SendableRecordBatchStream, SqlError> {
         let schema = self.schema();
+        let lists = self.room_for_lists()?;
         let frame = self.session.execute_logical_plan(self.plan).await?;
         let rows = frame.execute_stream().await?;
         let plain = schema.clone();
-        let rows = rows.map(move |batch| Ok(plain::batch(&batch?, &plain)?));
+        let rows = rows.map(move |batch| {
+            let _as_long_as_it_runs = &lists;
+            Ok(plain::batch(&batch?, &plain)?)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// The engine counts a quarter of what gathered lists take: of each value what it says, and not what it takes to be in a list. So
+    /// the query gets a quarter.
+    fn room_for_lists(&self) -> Result<Option<MemoryReservation>> {
+        let pool = &self.session.runtime_env().memory_pool;
+        let MemoryLimit::Finite(limit) = pool.memory_limit() else { return Ok(None) };
+        if !allowed::gathers_lists(&self.plan)? {
+            return Ok(None);
+        }
+        let room = MemoryConsumer::new("lists").register(pool);
+        room.try_grow(limit / 4 * 3)?;
+        Ok(Some(room))
     }
 }

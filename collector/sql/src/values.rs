@@ -17,11 +17,11 @@ use clew_query::{
     traceql::value::Value,
 };
 use clew_storage::schema::core;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
 use crate::{
     columns::{Kind, Of, SpanColumn},
-    error::external,
+    error::{damaged, external},
     maps,
 };
 
@@ -131,7 +131,7 @@ fn row_by_row(sources: &[Source], rows: &Rows, kind: Kind) -> Result<ArrayRef> {
         Some(bits) => bits.set_indices().map(|row| first(sources, row)).collect(),
     };
     if values.len() != rows.len() {
-        return Err(DataFusionError::Internal("a column has other rows than its part".to_owned()));
+        return Err(damaged("a column has other rows than its part"));
     }
     Ok(of_values(values.iter(), kind))
 }

@@ -2,6 +2,8 @@
 
 use clew_query::traceql::ast::{Field, Intrinsic, Literal, Scope};
 
+use super::model::NO_SERVICE;
+
 /// What a span has to have.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -18,7 +20,7 @@ impl Wanted {
     pub fn traceql(&self) -> String {
         let mut conditions = Vec::new();
         let is = |field: &Field, text: &str| format!("{field} = {}", Literal::String(text.to_owned()));
-        conditions.extend(self.service.as_deref().map(|service| is(&service_name(), service)));
+        conditions.extend(self.service.as_deref().map(of_service));
         conditions.extend(self.operation.as_deref().map(|name| is(&Field::Intrinsic(Intrinsic::Name), name)));
         let bound = |op: &str, ns: u64| {
             let duration = Literal::Duration(i64::try_from(ns).unwrap_or(i64::MAX));
@@ -34,6 +36,12 @@ impl Wanted {
 /// The field that names a service.
 pub fn service_name() -> Field {
     Field::attribute(Scope::Resource, "service.name")
+}
+
+/// Whether a span is of a service, by the name that answers have for it.
+pub fn of_service(name: &str) -> String {
+    let is = format!("{} = {}", service_name(), Literal::String(name.to_owned()));
+    if name == NO_SERVICE { format!("({is} || {} = nil)", service_name()) } else { is }
 }
 
 /// What OTLP keeps elsewhere than in attributes has the tags that Jaeger makes of it.
@@ -91,6 +99,7 @@ mod tests {
             }
         }
         assert_eq!(Wanted::default().traceql(), "{ }");
+        traceql::parse(&format!("{{ {} }}", of_service(NO_SERVICE))).unwrap();
     }
 
     #[test]

@@ -42,7 +42,15 @@ pub async fn traces(
         if ids.len() > MAX_IDS {
             return Err(Refused::invalid(format!("{} ids are given; expected {MAX_IDS} at most", ids.len())));
         }
-        Ids { ids: ids.into_iter().map(str::parse).collect::<Result<_, _>>()?, missing: Vec::new() }
+        // One that is given twice, or once in its short form, is one.
+        let mut all: Vec<TraceId> = Vec::new();
+        for id in ids {
+            let id = id.parse()?;
+            if !all.contains(&id) {
+                all.push(id);
+            }
+        }
+        Ids { ids: all, missing: Vec::new() }
     };
     let Read { answers, unknown, missing } = jaeger.read_all(&tenant, ids, made).await?;
     Ok(answer::of_json(answers, &missing, &unknown))

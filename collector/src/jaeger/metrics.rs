@@ -17,7 +17,7 @@ use clew_query::{
 use http::HeaderMap;
 use serde_json::json;
 
-use super::{Jaeger, answer::Answer, condition, find, params::Params, refused::Refused};
+use super::{Jaeger, answer::Answer, condition, find, model::NO_SERVICE, params::Params, refused::Refused};
 use crate::queries::{
     bounds::{self, MAX_SERIES},
     partial,
@@ -59,11 +59,11 @@ pub async fn metrics(
     let count = |by: &str| format!("{{ {filter} }} | count_over_time() by ({by})");
     // A quantile is that of a step, since those of several say nothing of them together.
     let (query, steps_in_window, of, help) = match name.as_str() {
-        "calls" => (count(&by), rate_per.div_ceil(step), "call_rate", "calls/sec"),
+        "calls" => (count(&by), rate_per.div_ceil(step), "call_rate", "calls/sec".to_owned()),
         "errors" => {
             // One question about both: the answers of two may be of different spans.
             let query = count(&format!("{by}, {}", Intrinsic::Status));
-            let help = "error rate, computed as a fraction of errors/sec over calls/sec";
+            let help = "error rate, computed as a fraction of errors/sec over calls/sec".to_owned();
             (query, rate_per.div_ceil(step), "error_rate", help)
         }
         "latencies" => {
@@ -71,9 +71,10 @@ pub async fn metrics(
             let quantile = quantile
                 .filter(|quantile| (0.0..=1.0).contains(quantile))
                 .ok_or_else(|| Refused::invalid("parameter 'quantile' is required: a number from 0 to 1"))?;
+            let help = format!("{quantile:.2}th quantile latency");
             let (duration, quantile) = (Intrinsic::Duration, Literal::Float(quantile));
             let query = format!("{{ {filter} }} | quantile_over_time({duration}, {quantile}) by ({by})");
-            (query, 1, "latencies", "quantile latency, in milliseconds")
+            (query, 1, "latencies", help)
         }
         _ => {
             return Err(Refused::invalid(format!("{name} is no metric; expected latencies, calls, errors or minstep")));
@@ -94,11 +95,13 @@ pub async fn metrics(
         "errors" => series = shares(series, window),
         _ => series.iter_mut().flat_map(|series| series.values.iter_mut().flatten()).for_each(|value| *value *= 1e3),
     }
-    let kind = if by_operation { "operation" } else { "service" };
+    // Jaeger's UI looks for them by these names.
+    let (kind, grouped) =
+        if by_operation { ("service_operation", "service & operation") } else { ("service", "service") };
     let family = axum::Json(json!({
         "name": format!("{kind}_{of}"),
         "type": "GAUGE",
-        "help": format!("{help}, grouped by service"),
+        "help": format!("{help}, grouped by {grouped}"),
         "metrics": series.iter().map(|series| shown(series, steps, window)).collect::<Vec<_>>(),
     }));
     let mut response = family.into_response();
@@ -186,7 +189,8 @@ fn shown(series: &TimeSeries, steps: Steps, window: usize) -> serde_json::Value 
             "name" => "operation",
             _ => return None,
         };
-        Some(json!({ "name": name, "value": text(value) }))
+        let text = if *value == Value::Nil { NO_SERVICE.to_owned() } else { text(value) };
+        Some(json!({ "name": name, "value": text }))
     };
     let point = |(time, value): (u64, &Option<f64>)| {
         let value = (*value)?;
@@ -206,9 +210,7 @@ fn shown(series: &TimeSeries, steps: Steps, window: usize) -> serde_json::Value 
 /// The spans that count: those of some services, of the kinds that are named or else those that serve, with the tags that are named.
 fn filter(params: &Params) -> Result<String, Refused> {
     let any = |conditions: Vec<String>| format!("({})", conditions.join(" || "));
-    let service = condition::service_name();
-    let services: Vec<_> =
-        params.all("service").map(|name| format!("{service} = {}", Literal::String(name.to_owned()))).collect();
+    let services: Vec<_> = params.all("service").map(condition::of_service).collect();
     if services.is_empty() {
         return Err(Refused::invalid("parameter 'service' is required; it may be given several times"));
     }

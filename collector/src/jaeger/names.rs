@@ -3,16 +3,23 @@
 use axum::extract::{Path, Query, State, rejection::PathRejection};
 use clew_common::ids::Tenant;
 use clew_query::{
-    exec::{Dependency, Range, TagCombinations, TagOptions},
+    exec::{Dependency, Range, SearchOptions, TagCombinations, TagOptions},
     traceql::{
-        ast::{Field, Intrinsic, Kind, Literal},
+        ast::{Field, Intrinsic, Kind},
         value::Value,
     },
 };
 use http::HeaderMap;
 use serde::Serialize;
 
-use super::{Jaeger, answer::Answer, condition::service_name, params::Params, refused::Refused};
+use super::{
+    Jaeger,
+    answer::Answer,
+    condition::{self, service_name},
+    model::NO_SERVICE,
+    params::Params,
+    refused::Refused,
+};
 
 /// How far back calls are counted when nothing is said: a day.
 const DEFAULT_LOOKBACK_NS: i64 = 86_400 * 1_000_000_000;
@@ -45,7 +52,14 @@ impl Jaeger {
     /// # Errors
     /// When there is no answer.
     pub async fn services(&self, tenant: &Tenant) -> Result<Answer<Vec<String>>, Refused> {
-        let found = self.names(tenant, service_name(), String::new()).await?;
+        let mut found = self.names(tenant, service_name(), String::new()).await?;
+        let nameless = format!("{{ {} = nil }}", service_name());
+        let options = SearchOptions { range: Range::ALL, limit: 1, spans: 1 };
+        if !self.queries.search(tenant, nameless, options).await?.answer.traces.is_empty() {
+            found.data.push(NO_SERVICE.to_owned());
+            found.data.sort();
+            found.data.dedup();
+        }
         Ok(bounded(found.data, found.missing, String::len))
     }
 
@@ -175,7 +189,7 @@ fn operation(values: Vec<Value>) -> Option<Operation> {
 
 fn of_service(service: &str, kind: Option<&str>) -> String {
     let kind = kind.map_or_else(String::new, |kind| format!(" && kind = {kind}"));
-    format!("{{ {} = {}{kind} }}", service_name(), Literal::String(service.to_owned()))
+    format!("{{ {}{kind} }}", condition::of_service(service))
 }
 
 #[cfg(test)]

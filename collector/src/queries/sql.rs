@@ -1,6 +1,7 @@
 //! Queries in SQL: planned and run on threads of their own, rows passed on as they are worked out.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use clew_common::{
 };
 use clew_query::exec::{Client, Spans, Stopped};
 use clew_sql::{Limits, ParamValues, Planned, STACK_BYTES, Session, SqlError};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
@@ -122,7 +123,8 @@ impl Queries {
         let (head, begun) = oneshot::channel();
         let (rows, batches) = mpsc::channel(WAITING);
         let time = self.timeout;
-        self.sql.runtime()?.spawn(async move {
+        let to_client = rows.clone();
+        let answer = async move {
             let begin = async {
                 let open = opening.await?;
                 let planned = open.session.plan(&query.text, query.parameters).await?;
@@ -135,12 +137,11 @@ impl Queries {
                     (stream, open)
                 }
                 Err(error) => {
-                    counted.failed(started.elapsed(), error.outcome());
-                    let _ = head.send(Err(error));
-                    return;
+                    let _ = head.send(Err(error.clone()));
+                    return Err(error);
                 }
             };
-            let result = loop {
+            loop {
                 let next = tokio::select! {
                     biased;
                     () = rows.closed() => break Err(QueryError::Stopped(Stopped::Cancelled)),
@@ -155,20 +156,19 @@ impl Queries {
                             Err(_) => break Err(QueryError::Stopped(Stopped::Time(time))),
                         }
                     }
-                    Ok(None) => break Ok(()),
+                    Ok(None) => break Ok(!open.missing.is_empty()),
                     Ok(Some(Err(error))) => break Err(SqlError::from(error).into()),
                     Err(_) => break Err(QueryError::Stopped(Stopped::Time(time))),
                 }
-            };
-            match result {
-                Ok(()) => counted.answered(started.elapsed(), 0, !open.missing.is_empty()),
-                Err(error) => {
-                    counted.failed(started.elapsed(), error.outcome());
-                    let _ = timeout(LAST_WORD, rows.send(Err(error))).await;
-                }
+            }
+        };
+        self.sql.runtime()?.spawn(async move {
+            match to_its_end(answer, to_client).await {
+                Ok(partial) => counted.answered(started.elapsed(), 0, partial),
+                Err(error) => counted.failed(started.elapsed(), error.outcome()),
             }
         });
-        let (schema, missing) = begun.await.map_err(|_| QueryError::Failed("the query failed".to_owned()))??;
+        let (schema, missing) = begun.await.map_err(|_| QueryError::Failed(PANICKED.to_owned()))??;
         Ok(Rows { schema, missing, batches, _client: client })
     }
 
@@ -202,7 +202,7 @@ impl Queries {
             let open = opening.await?;
             work(open.session).await
         });
-        let done = task.await.map_err(|_| QueryError::Failed("the query failed".to_owned()))?;
+        let done = task.await.map_err(|_| QueryError::Failed(PANICKED.to_owned()))?;
         drop(client);
         done
     }
@@ -227,5 +227,37 @@ impl Queries {
     }
 }
 
+/// What is said of a query that the engine broke off.
+const PANICKED: &str = "the query failed within the engine; the collector's log says where";
+
 /// How long a client that takes nothing is waited for, to tell it why its answer ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Sees to it that the client is told of an error: without a last word, what came before a panic would be taken for all there is.
+async fn to_its_end(
+    answer: impl Future<Output = Result<bool, QueryError>>,
+    client: mpsc::Sender<Result<RecordBatch, QueryError>>,
+) -> Result<bool, QueryError> {
+    let ended = AssertUnwindSafe(answer).catch_unwind().await;
+    let ended = ended.unwrap_or_else(|_| Err(QueryError::Failed(PANICKED.to_owned())));
+    if let Err(error) = &ended {
+        let _ = timeout(LAST_WORD, client.send(Err(error.clone()))).await;
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_panics_ends_with_an_error() {
+        let (rows, mut batches) = mpsc::channel(1);
+        let answer = async { panic!("as the engine may") };
+        assert!(to_its_end(answer, rows).await.is_err());
+        assert!(matches!(batches.recv().await, Some(Err(QueryError::Failed(_)))));
+        let (rows, mut batches) = mpsc::channel(1);
+        assert_eq!(to_its_end(async { Ok(true) }, rows).await.ok(), Some(true));
+        assert!(batches.recv().await.is_none());
+    }
+}

@@ -1,9 +1,11 @@
 //! `/sql`: a query in, rows out, as they are worked out.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::Body,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -12,11 +14,12 @@ use clew_common::ids::Tenant;
 use clew_sql::format::{Format, Writer};
 use futures_util::stream;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use crate::queries::{Queries, QueryError, Rows, SqlQuery, partial};
 
@@ -28,15 +31,19 @@ struct Parameters {
 
 /// All of it.
 pub fn router(queries: Queries) -> Router {
-    Router::new().route("/sql", get(by_get).post(by_post)).with_state(queries)
+    let not_so = || async {
+        let why = json!({ "error": "/sql takes GET with ?q=SELECT..., or POST with the query as its body" });
+        (StatusCode::METHOD_NOT_ALLOWED, axum::Json(why))
+    };
+    Router::new().route("/sql", get(by_get).post(by_post)).method_not_allowed_fallback(not_so).with_state(queries)
 }
 
 async fn by_get(
     State(queries): State<Queries>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let Parameters { q, format } = parameters;
+    let Parameters { q, format } = parameters?.0;
     let text =
         q.ok_or_else(|| QueryError::invalid("say a query: /sql?q=SELECT..., or send it as the body of a POST"))?;
     answer(queries, text, format, &headers).await
@@ -44,11 +51,11 @@ async fn by_get(
 
 async fn by_post(
     State(queries): State<Queries>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: String,
 ) -> Result<Response, Refused> {
-    let Parameters { q, format } = parameters;
+    let Parameters { q, format } = parameters?.0;
     answer(queries, q.unwrap_or(body), format, &headers).await
 }
 
@@ -64,16 +71,26 @@ async fn answer(
     let mut rows = queries.sql(&tenant, SqlQuery { text, parameters: None }).await?;
     let missing = rows.missing.clone();
     let mut writer = Writer::new(format, rows.schema.clone());
-    // An error that comes with the first rows can still be told as one.
-    let first = match rows.batches.recv().await {
-        Some(batch) => writer.write(&batch?).map_err(failed)?,
-        None => Vec::new(),
-    };
+    // An error that comes instead of rows, or soon after the first, can still be told as one.
+    let mut first = Vec::new();
+    let mut next_batch = rows.batches.recv().await;
+    let until = Instant::now() + HELD;
+    while let Some(batch) = next_batch {
+        first.append(&mut writer.write(&batch?).map_err(failed)?);
+        if first.len() > MAX_HELD_BYTES {
+            break;
+        }
+        next_batch = timeout_at(until, rows.batches.recv()).await.unwrap_or_default();
+    }
     let body = Body::from_stream(stream::try_unfold(Left::Rows(first, rows, Box::new(writer)), next));
     let mut response = ([(CONTENT_TYPE, HeaderValue::from_static(format.content_type()))], body).into_response();
     partial::mark(response.headers_mut(), &missing);
     Ok(response)
 }
+
+/// For so long, and up to so many bytes, rows are held back when there are some.
+const HELD: Duration = Duration::from_millis(100);
+const MAX_HELD_BYTES: usize = 256 << 10;
 
 /// How far an answer is.
 enum Left {
@@ -111,6 +128,12 @@ struct Refused(QueryError);
 impl From<QueryError> for Refused {
     fn from(error: QueryError) -> Self {
         Self(error)
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(QueryError::invalid(rejection.body_text()))
     }
 }
 

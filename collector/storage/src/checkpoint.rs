@@ -1,9 +1,13 @@
 //! What has to be known of WAL records that are no longer there: which batches of agents they held, and which requests came
-//! over OTLP lately. Written before their segments go.
+//! over OTLP lately. Written before their segments go. And of records that are still there, which of them are in no block any more
+//! because it was kept for long enough.
 
-use std::io::{self, ErrorKind};
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind},
+};
 
-use clew_common::ranges::SeqRanges;
+use clew_common::{ids::Tenant, ranges::SeqRanges};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,7 +25,12 @@ pub struct Checkpoint {
     pub agents: Vec<(Uuid, SeqRanges)>,
     /// Requests over OTLP: when they were accepted (Unix time in milliseconds), and their hash.
     pub requests: Vec<(u64, u128)>,
+    /// Records whose blocks were deleted for their age or size.
+    pub expired: Expired,
 }
+
+/// Records, by tenant and log.
+pub type Expired = HashMap<(Tenant, Uuid), SeqRanges>;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -29,6 +38,16 @@ struct Stored {
     agents: Vec<StoredAgent>,
     /// Hashes in hexadecimal: JSON's numbers are too small.
     requests: Vec<(u64, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    expired: Vec<StoredExpired>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredExpired {
+    tenant: String,
+    log: Uuid,
+    /// First number, and the one after the last.
+    records: Vec<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,13 +76,15 @@ impl File {
     pub fn read(&self) -> io::Result<Checkpoint> {
         let mut all = Checkpoint::default();
         for bytes in self.0.checkpoints()? {
-            let Some(Checkpoint { agents, requests }) = Checkpoint::parse(&bytes, &self.0.path(CHECKPOINT))? else {
+            let Some(Checkpoint { agents, requests, expired }) = Checkpoint::parse(&bytes, &self.0.path(CHECKPOINT))?
+            else {
                 let aside = self.0.set_aside(CHECKPOINT)?;
                 tracing::error!(kept_as = aside, "the checkpoint is damaged: batches that come again are stored again");
                 continue;
             };
             all.agents.extend(agents);
             all.requests.extend(requests);
+            all.expired.extend(expired);
         }
         Ok(all)
     }
@@ -73,13 +94,19 @@ impl File {
     /// # Errors
     /// Those of the disk.
     pub fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let agents = checkpoint.agents.iter().map(|(id, ranges)| {
-            let below = (ranges.upto() > 0).then_some((0, ranges.upto()));
-            let durable = below.into_iter().chain(ranges.above().map(|range| (range.start, range.end)));
-            StoredAgent { id: *id, durable: durable.collect() }
+        let agents = checkpoint.agents.iter().map(|(id, ranges)| StoredAgent { id: *id, durable: pairs(ranges) });
+        let expired = checkpoint.expired.iter().map(|((tenant, log), ranges)| StoredExpired {
+            tenant: tenant.to_string(),
+            log: *log,
+            records: pairs(ranges),
         });
         let requests = checkpoint.requests.iter().map(|(at_ms, hash)| (*at_ms, format!("{hash:032x}")));
-        let stored = Stored { version: VERSION, agents: agents.collect(), requests: requests.collect() };
+        let stored = Stored {
+            version: VERSION,
+            agents: agents.collect(),
+            requests: requests.collect(),
+            expired: expired.collect(),
+        };
         self.0.write_checkpoint(&seal(&stored)?)
     }
 }
@@ -104,15 +131,25 @@ impl Checkpoint {
     }
 
     fn of(stored: Stored) -> Option<Self> {
-        let agents = stored.agents.into_iter().map(|StoredAgent { id, durable }| {
-            let mut ranges = SeqRanges::default();
-            durable.into_iter().for_each(|(first, end)| ranges.insert_range(first..end));
-            (id, ranges)
-        });
+        let agents = stored.agents.into_iter().map(|StoredAgent { id, durable }| (id, ranges(durable)));
+        let expired = stored.expired.into_iter();
+        let expired = expired
+            .map(|StoredExpired { tenant, log, records }| Some(((Tenant::new(&tenant).ok()?, log), ranges(records))))
+            .collect::<Option<_>>()?;
         let requests = stored.requests.into_iter();
         let requests = requests.map(|(at_ms, hash)| Some((at_ms, u128::from_str_radix(&hash, 16).ok()?)));
-        Some(Self { agents: agents.collect(), requests: requests.collect::<Option<_>>()? })
+        Some(Self { agents: agents.collect(), requests: requests.collect::<Option<_>>()?, expired })
     }
+}
+
+fn pairs(ranges: &SeqRanges) -> Vec<(u64, u64)> {
+    ranges.ranges().map(|range| (range.start, range.end)).collect()
+}
+
+fn ranges(pairs: Vec<(u64, u64)>) -> SeqRanges {
+    let mut ranges = SeqRanges::default();
+    pairs.into_iter().for_each(|(first, end)| ranges.insert_range(first..end));
+    ranges
 }
 
 #[cfg(test)]
@@ -136,6 +173,7 @@ mod tests {
         let checkpoint = Checkpoint {
             agents: vec![(Uuid::from_bytes([1; 16]), ranges), (Uuid::from_bytes([2; 16]), SeqRanges::default())],
             requests: vec![(5, u128::MAX), (6, 0)],
+            expired: [((Tenant::default(), Uuid::from_bytes([3; 16])), SeqRanges::below(4))].into(),
         };
         assert_eq!(file(&disk).read().unwrap(), Checkpoint::default());
         file(&disk).write(&checkpoint).unwrap();

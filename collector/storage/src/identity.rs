@@ -20,6 +20,9 @@ pub struct Identity {
     pub collector_id: Uuid,
     /// For the hashes of requests.
     pub salt: u64,
+    /// Blocks may hold WAL records below this one under the name that the store had before.
+    #[serde(default)]
+    pub unsure_before: u64,
     /// It was made just now.
     #[serde(skip)]
     pub is_new: bool,
@@ -27,11 +30,11 @@ pub struct Identity {
 
 impl Identity {
     /// Reads the file, or makes it. A damaged one is set aside and the store gets a new name: agents then send again
-    /// what waits with them, and it is stored once, because the WAL knows their batches.
+    /// what waits with them, and it is stored once, because the WAL knows their batches. `next` is the number of the WAL's next record.
     ///
     /// # Errors
     /// Those of the disk; an unknown version.
-    pub fn open(world: &World, notes: &Notes) -> io::Result<Self> {
+    pub fn open(world: &World, notes: &Notes, next: u64) -> io::Result<Self> {
         if let Some(bytes) = notes.read(FILE)? {
             match parse(&bytes, &notes.path(FILE))? {
                 Some(identity) => return Ok(identity),
@@ -45,6 +48,7 @@ impl Identity {
             version: VERSION,
             collector_id: world.random.uuid(world.clock),
             salt: world.random.bits(),
+            unsure_before: next,
             is_new: true,
         };
         notes.write(FILE, &seal(&identity)?)?;

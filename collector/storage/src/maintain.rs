@@ -170,7 +170,10 @@ async fn expire(inner: &Arc<Inner>) {
         let sweeping = inner.world.work.run(move || {
             let (limits, counts) = (work.options.retention, &work.counts);
             let gone = retention::expire(&work.contents, &work.compactor.owner, limits, now_ms, counts);
-            work.compactor.sweeper.later(gone);
+            if !gone.folders.is_empty() {
+                work.has_expired(gone.records);
+            }
+            work.compactor.sweeper.later(gone.folders);
             work.compactor.sweeper.sweep()
         });
         sweeping.await;

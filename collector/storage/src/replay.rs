@@ -33,6 +33,8 @@ pub struct InBlocks {
     pub stored: HashMap<(Tenant, Uuid), SeqRanges>,
     /// There are blocks that could not be asked.
     pub in_doubt: bool,
+    /// Records below may be in blocks under another name.
+    pub unsure_before: u64,
 }
 
 /// A record that has to go into memory.
@@ -113,7 +115,7 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 inner.recent.extend(head.accepted_ms, &head.hashes);
             }
             // A block that cannot be read now may have it.
-            head.redelivery |= may_duplicate || blocks.in_doubt;
+            head.redelivery |= may_duplicate || blocks.in_doubt || seq < blocks.unsure_before;
             if !blocks.stored.get(&(head.tenant.clone(), log)).is_some_and(|stored| stored.contains(theirs)) {
                 want(Wanted { seq, head, spans: payload.slice(spans_at..) });
             }

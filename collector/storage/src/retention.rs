@@ -9,12 +9,12 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use clew_common::world::Clock;
+use clew_common::{ids::Tenant, world::Clock};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    block::Meta,
+    block::{Meta, WalRange},
     contents::{Blocks, Contents},
     owner::Owner,
     stats::{Counts, Event},
@@ -88,9 +88,18 @@ impl SteadyClock {
     }
 }
 
-/// Takes blocks of `owner` out of `contents` that the limits do not allow; gives their folders, to be deleted.
-pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option<u64>, counts: &Counts) -> Vec<String> {
-    let mut gone = Vec::new();
+/// What is no longer kept.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// Folders of blocks, to be deleted.
+    pub folders: Vec<String>,
+    /// What the blocks held of the WAL.
+    pub records: Vec<(Tenant, WalRange)>,
+}
+
+/// Takes blocks of `owner` out of `contents` that the limits do not allow.
+pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option<u64>, counts: &Counts) -> Gone {
+    let mut gone = Gone::default();
     for (tenant, blocks) in contents.blocks() {
         let expired = expired(&blocks, owner, limits, now_ms);
         if expired.is_empty() {
@@ -99,11 +108,12 @@ pub fn expire(contents: &Contents, owner: &Owner, limits: Limits, now_ms: Option
         for (meta, reason) in &expired {
             counts.add(Event::ExpiredBlock, reason, 1);
             counts.add(Event::ExpiredSpan, reason, meta.spans);
+            gone.records.extend(meta.wal.iter().map(|records| (tenant.clone(), records.clone())));
         }
         let ids: Vec<Uuid> = expired.iter().map(|(meta, _)| meta.id).collect();
         tracing::info!(%tenant, blocks = ids.len(), "blocks are older or larger than what is kept");
         let folders = blocks.whole.iter().filter(|block| ids.contains(&block.meta().id));
-        gone.extend(folders.map(|block| block.path().to_owned()));
+        gone.folders.extend(folders.map(|block| block.path().to_owned()));
         contents.replace(&tenant, &ids, None);
     }
     gone

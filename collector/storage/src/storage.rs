@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     batches::{Batches, Claim},
-    block::{Cache, Layout},
+    block::{Cache, Layout, WalRange},
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
     compact::{CompactError, Compactor, Room, Sizes},
@@ -100,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,
     pub(crate) counts: Arc<Counts>,
+    /// Records whose blocks are no longer kept: see [`Checkpoint::expired`].
+    expired: Mutex<checkpoint::Expired>,
     /// Held while the replay makes room.
     pub(crate) room: Mutex<()>,
     /// What ages are reckoned with.
@@ -193,9 +195,9 @@ impl Storage {
     /// # Errors
     /// When the folder is another process's, or cannot be read or written. Damage is no error: it is set aside and counted.
     pub fn open(options: Options, store: Arc<dyn Store>, world: World) -> Result<Opened, OpenError> {
-        let (wal, Identity { collector_id, salt, is_new, .. }) = open_wal(&options, &store, &world)?;
+        let (wal, Identity { collector_id, salt, unsure_before, is_new, .. }) = open_wal(&options, &store, &world)?;
         let checkpoint = checkpoint::File::new(wal.notes());
-        let Checkpoint { agents, requests } = checkpoint.read().map_err(OpenError::Checkpoint)?;
+        let Checkpoint { agents, requests, expired } = checkpoint.read().map_err(OpenError::Checkpoint)?;
         let batches = Batches::default();
         batches.import(agents);
 
@@ -203,7 +205,11 @@ impl Storage {
         let cache = Arc::new(Cache::counting(options.cache_bytes, counts.clone()));
         let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
         let Catalogue { blocks, leftovers, in_doubt } = catalogue::open(&store, &cache, &owner, &world)?;
-        let stored = in_blocks(&blocks);
+        let mut stored = in_blocks(&blocks);
+        for (log, records) in &expired {
+            let stored = stored.entry(log.clone()).or_default();
+            records.ranges().for_each(|range| stored.insert_range(range));
+        }
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
         let requests = requests.into_iter().filter(|(accepted_ms, _)| *accepted_ms >= recently_ms);
@@ -256,6 +262,7 @@ impl Storage {
             refresher,
             counts,
             room: Mutex::default(),
+            expired: Mutex::new(expired),
             clock,
             checkpoint,
             grown: Notify::new(),
@@ -263,7 +270,7 @@ impl Storage {
         });
         // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
         let in_doubt = in_doubt || is_new;
-        let spans = replay::replay(&inner, &InBlocks { stored, in_doubt }, recently_ms)?;
+        let spans = replay::replay(&inner, &InBlocks { stored, in_doubt, unsure_before }, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
         let known = inner.recent.settle();
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
@@ -426,10 +433,33 @@ impl Inner {
         // In this order: what is committed later is not freed, what is freed is in the checkpoint.
         let committed = self.wal.committed();
         let first_needed = self.contents.first_needed(committed);
-        let checkpoint = Checkpoint { agents: self.batches.export(), requests: self.recent.all() };
-        self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)?;
+        self.write_checkpoint()?;
         self.wal.free_before(first_needed);
         Ok(())
+    }
+
+    fn write_checkpoint(&self) -> Result<(), MaintainError> {
+        let mut expired = self.expired.lock();
+        expired.retain(|(_, log), records| {
+            *records = self.wal.kept(*log, records);
+            records.ranges().next().is_some()
+        });
+        let (agents, requests) = (self.batches.export(), self.recent.all());
+        let checkpoint = Checkpoint { agents, requests, expired: expired.clone() };
+        self.checkpoint.write(&checkpoint).map_err(MaintainError::Checkpoint)
+    }
+
+    /// Takes note of records whose blocks are deleted, before these go: a start would take for lost what it finds in no block.
+    pub(crate) fn has_expired(&self, records: Vec<(Tenant, WalRange)>) {
+        let mut expired = self.expired.lock();
+        for (tenant, WalRange { collector, ranges }) in records {
+            let of_log = expired.entry((tenant, collector)).or_default();
+            ranges.into_iter().for_each(|(first, end)| of_log.insert_range(first..end));
+        }
+        drop(expired);
+        if let Err(error) = self.write_checkpoint() {
+            tracing::warn!(%error, "spans that are no longer kept may come back with a restart before the next flush");
+        }
     }
 
     /// Whether there is memory for more spans, besides those that are coming.
@@ -452,7 +482,8 @@ fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<
         in_store.limits.max_bytes = options.max_wal_bytes;
         in_store.limits.max_record_bytes = options.max_record_bytes.into();
         let wal = Objects::open(store.clone(), world.clone(), in_store)?;
-        let identity = Identity::open(world, &wal.notes()).map_err(OpenError::Identity)?;
+        // Records of a store have the names of their epochs, and numbers that are of this process only.
+        let identity = Identity::open(world, &wal.notes(), 0).map_err(OpenError::Identity)?;
         return Ok((Wal::Objects(wal), identity));
     }
     let log = Log::open(
@@ -469,7 +500,8 @@ fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<
     );
     let log = log.map_err(wal::OpenError::from)?;
     let notes = Notes::on_disk(world.disk.clone(), options.data.clone());
-    let identity = Identity::open(world, &notes).map_err(OpenError::Identity)?;
+    let next = *log.reader.committed().borrow();
+    let identity = Identity::open(world, &notes, next).map_err(OpenError::Identity)?;
     Ok((Wal::on_disk(log, identity.collector_id, notes), identity))
 }
 

@@ -111,6 +111,7 @@ async fn traces_are_searched_by_all_that_jaeger_searches_by() -> Result<()> {
         (&[("tag", "region:eu"), ("tag", "exception.type:Declined")], &all),
         (&[("tag", "otel.status_description:declined"), ("tag", "otel.scope.name:shop.http")], &all),
         (&[("traceID", &*all[2]), ("traceID", &*all[0])], &[trace_id(1), trace_id(3)]),
+        (&[("traceID", &*all[2]), ("traceID", &*all[2])], &[trace_id(1)]),
     ] {
         assert_eq!(found(&shop, params).await?, traces, "{params:?}");
     }
@@ -139,6 +140,17 @@ async fn services_and_operations_are_listed_for_each_tenant() -> Result<()> {
     assert_eq!(answer["data"], json!([]));
     let (_, answer) = ask(&shop, Some("other"), "/api/services", &[]).await?;
     assert_eq!(answer["data"], json!([]));
+    // A service without a name has the one that Jaeger gives it, wherever it is asked for.
+    let mut nameless = order(1, now() - 1_000_000_000);
+    nameless["resourceSpans"][0]["resource"] = json!({});
+    shop.send(Some("other"), &nameless).await?;
+    let name = "OTLPResourceNoServiceName";
+    let (_, answer) = ask(&shop, Some("other"), "/api/services", &[]).await?;
+    assert_eq!(answer["data"], json!([name, "payments"]));
+    for path in ["/api/traces", "/api/operations"] {
+        let (_, answer) = ask(&shop, Some("other"), path, &[("service", name)]).await?;
+        assert_eq!(answer["data"].as_array().map(Vec::len), Some(1), "{path}: {answer}");
+    }
     Ok(())
 }
 
@@ -179,7 +191,8 @@ async fn services_are_monitored_from_their_spans() -> Result<()> {
     let (_, rate) = value("calls", &[("tag", "order:7")]).await?;
     assert!((rate - 1.0 / 600.0).abs() < 0.0001, "{rate}");
     let (latencies, milliseconds) = value("latencies", &[("groupByOperation", "1")]).await?;
-    assert_eq!(latencies["name"], "operation_latencies");
+    assert_eq!(latencies["name"], "service_operation_latencies");
+    assert_eq!(latencies["help"], "0.95th quantile latency, grouped by service & operation");
     assert!(latencies["metrics"][0]["labels"].to_string().contains("POST /orders"), "{latencies}");
     assert!((milliseconds - 250.0).abs() < 3.0, "{milliseconds}");
     let (_, errors) = value("errors", &[]).await?;

@@ -66,6 +66,41 @@ fn examples(language: &str) -> Result<Vec<(String, String)>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_whose_resources_are_damaged_is_left_out_and_the_answer_says_so() -> Result<()> {
+    let mut shop = shop().await?;
+    shop.collector.process.kill()?;
+    for day in fs::read_dir(shop.collector.data.join("blocks/default/blocks"))? {
+        for block in fs::read_dir(day?.path())? {
+            fs::write(block?.path().join("resources.parquet"), b"PAR1")?;
+        }
+    }
+    shop.collector.restart()?;
+    let answer = ask(&shop, &[], &[("q", "SELECT count(*) AS n FROM spans")]).await?;
+    assert_eq!((answer.status, answer.text()), (200, "[{\"n\":4}]".into()));
+    let why = answer.headers.get("x-clew-partial").context("it says nothing")?.to_str()?;
+    assert!(why.contains("resources.parquet"), "{why}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_query_is_told_in_one_form() -> Result<()> {
+    let shop = shop().await?;
+    let told = |answer: Answer| {
+        let json: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
+        Ok::<_, anyhow::Error>((answer.status, json["error"].as_str().context("error")?.to_owned()))
+    };
+    let (status, why) = told(ask(&shop, &[], &[("q", "SELECT 1"), ("format", "xml")]).await?)?;
+    assert!(status == 400 && why.contains("xml"), "{status} {why}");
+    let answer = shop.client.put(format!("http://{}/sql", shop.collector.web)).body("SELECT 1").send().await?;
+    assert_eq!(answer.status().as_u16(), 405);
+    assert!(answer.json::<Value>().await?["error"].as_str().is_some_and(|why| why.contains("POST")));
+    // The engine comes upon it in some row, of few.
+    let (status, _) = told(ask(&shop, &[], &[("q", "SELECT 1 / (duration - duration) FROM spans")]).await?)?;
+    assert_eq!(status, 400);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fresh_and_stored_spans_are_asked_together() -> Result<()> {
     let shop = shop().await?;
     let query = "SELECT trace_id, span_id, name, duration, \"span.order\", \"resource.region\" FROM spans

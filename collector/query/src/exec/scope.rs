@@ -97,6 +97,16 @@ impl Scope {
         scope
     }
 
+    /// Leaves out the blocks that cannot be read so. Blocking.
+    pub fn keep_blocks(&mut self, read: impl Fn(&Block) -> Result<(), BlockError>) {
+        for (block, parts) in std::mem::take(&mut self.blocks) {
+            match read(&block) {
+                Ok(()) => self.blocks.push((block, parts)),
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
     /// Adds parts, which no block or table has.
     pub fn add(&mut self, parts: Vec<Part>) -> Range<usize> {
         let first = self.parts.len();

@@ -59,9 +59,13 @@ impl Spans {
     /// When the budget is spent, or what may be stored twice cannot be read.
     pub fn open(snapshot: &Snapshot, cache: &Cache, budget: &Budget) -> Result<Self, SpansError> {
         budget.check()?;
-        let scope = Scope::open(snapshot, &cache.within(budget));
+        let mut scope = Scope::open(snapshot, &cache.within(budget));
+        // Spans without their resources would be told as those of nobody.
+        scope.keep_blocks(|block| block.resources().map(drop));
         let missing = std::mem::take(&mut *scope.missing.lock());
-        let mut masks: Vec<Option<Mask>> = scope.parts.iter().map(|_| Some(Mask::All)).collect();
+        let mut masks: Vec<Option<Mask>> = scope.parts.iter().map(|_| None).collect();
+        let kept = scope.blocks.iter().map(|(_, parts)| parts).chain(scope.memory.iter().map(|(_, parts)| parts));
+        kept.flat_map(Numbers::clone).for_each(|part| masks[part] = Some(Mask::All));
         scope.drop_repeats(&mut masks)?;
         let spans = Self { scope, masks, missing };
         spans.whole()?;

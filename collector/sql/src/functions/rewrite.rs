@@ -42,11 +42,24 @@ impl FunctionRewrite for Counting {
                 let func = Arc::new(Counted::new(func.as_ref().clone(), self.account.clone()).into());
                 Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
             }
-            Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => {
-                Ok(Transformed::yes(self.joined.call(vec![expr])))
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
+                // Of `a || b || c` the whole is counted, and not each part: the engine looks through all parts of a part each time.
+                let (left, right) = (Box::new(bare(*left)), Box::new(bare(*right)));
+                let joined = Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right });
+                Ok(Transformed::yes(self.joined.call(vec![joined])))
             }
             expr => Ok(Transformed::no(expr)),
         }
+    }
+}
+
+/// What is counted, without that.
+fn bare(expr: Expr) -> Expr {
+    match expr {
+        Expr::ScalarFunction(ScalarFunction { func, mut args }) if func.inner().is::<Joined>() && args.len() == 1 => {
+            args.swap_remove(0)
+        }
+        expr => expr,
     }
 }
 

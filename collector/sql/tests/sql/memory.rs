@@ -26,6 +26,36 @@ fn a_query_that_needs_more_memory_than_it_may_have_ends_with_an_error() {
     });
 }
 
+#[test]
+fn groups_of_many_kinds_are_refused_and_lists_count_for_what_they_take() {
+    let keys: Vec<String> = (1..=12).map(|at| format!("value % {at}")).collect();
+    let cube = |count: usize| {
+        format!("SELECT count(*) FROM generate_series(1, 100000) GROUP BY CUBE({})", keys[..count].join(", "))
+    };
+    let both = "SELECT count(*) FROM generate_series(1, 10) GROUP BY CUBE(value, value % 2, value % 3, value % 4), CUBE(value % 5, value % 6, value % 7)";
+    let lists = "SELECT sum(cardinality(x)) FROM (SELECT a.value, array_agg(concat('name of ', b.value)) AS x \
+                 FROM generate_series(1, 2000) a CROSS JOIN generate_series(1, 10000) b GROUP BY 1)";
+    store::ask(&shop(), 1, |snapshot| {
+        for query in [&*cube(7), &*cube(12), both] {
+            let answer = ask(snapshot, query, LIMITS);
+            assert!(
+                matches!(&answer, Err(SqlError::Invalid(why)) if why.contains("64 are the most")),
+                "{query}: {answer:?}"
+            );
+        }
+        assert!(ask(snapshot, &cube(6).replace("100000", "10"), LIMITS).is_ok());
+        let answer = ask(snapshot, lists, LIMITS);
+        assert!(matches!(answer, Err(SqlError::TooMuch(_))), "{answer:?}");
+        // A list of 1.6 MB counts as four times that.
+        let list = "SELECT cardinality(array_agg(value)) FROM generate_series(1, 200000)";
+        let answer = ask(snapshot, list, Limits { memory_bytes: 6 << 20, ..LIMITS });
+        assert!(matches!(answer, Err(SqlError::TooMuch(_))), "{answer:?}");
+        let few = "SELECT cardinality(array_agg(value)) FROM generate_series(1, 10000)";
+        assert!(ask(snapshot, few, LIMITS).unwrap().contains("| 10000"));
+    });
+    assert!(peak() < 2 << 10, "{} MiB", peak());
+}
+
 /// The most memory that this process had, in MiB. Tests that run at the same time count too.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();

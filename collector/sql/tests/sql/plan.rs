@@ -55,5 +55,6 @@ fn parameters_stand_for_numbers_and_for_question_marks() {
     assert_eq!(values("SELECT '?' FROM spans WHERE duration > $2 AND service_name = $1", both), two(["$1", "$2"], 1));
     let query = "SELECT '?', \"name\" /* ? */ FROM spans WHERE service_name = ? AND duration > ? -- ?";
     assert_eq!(values(query, vec![web.clone(), long]), two(["$1", "$2"], 1));
-    assert!(matches!(values(query, vec![web]), Err(SqlError::Invalid(_))));
+    assert!(matches!(values(query, vec![web.clone()]), Err(SqlError::Invalid(_))));
+    assert!(matches!(values("SELECT $1", vec![web.clone(), web]), Err(SqlError::Invalid(_))));
 }

@@ -68,6 +68,31 @@ fn what_does_anything_but_read_is_refused() {
 }
 
 #[test]
+fn what_the_engine_would_take_for_something_else_or_cannot_do_is_said() {
+    let queries = [
+        ("SELECT count(*) FROM spans TABLESAMPLE BERNOULLI(10)", "random()"),
+        ("SELECT name FROM spans WHERE name SIMILAR TO 'GET%'", "LIKE"),
+        ("SELECT name FROM spans WHERE name ~ '(('", "regex"),
+        ("SELECT max(attributes) FROM spans", ""),
+        ("SELECT count(*) FROM spans GROUP BY row_number() OVER ()", "subquery"),
+    ];
+    store::ask(&shop(), 1, |snapshot| {
+        for (query, why) in queries {
+            match ask(snapshot, query, LIMITS) {
+                Err(SqlError::Invalid(said)) => {
+                    assert!(said.contains(why) && said.len() < 500 && !said.contains("bug report"), "{query}: {said}");
+                }
+                answer => panic!("{query}: {answer:?}"),
+            }
+        }
+        let entries = "SELECT cardinality(map_entries(attributes)) FROM events LIMIT 1";
+        assert!(!matches!(ask(snapshot, entries, LIMITS), Err(SqlError::Failed(_))));
+        // A word in quotes is a name.
+        assert!(ask(snapshot, "SELECT 1 AS \"tablesample\"", LIMITS).is_ok());
+    });
+}
+
+#[test]
 fn long_and_deep_queries_are_answered_or_refused() {
     store::ask(&shop(), 1, |snapshot| {
         let terms = |count: usize| vec!["duration = 1"; count].join(" OR ");
@@ -81,6 +106,8 @@ fn long_and_deep_queries_are_answered_or_refused() {
             Err(SqlError::Invalid(said)) => assert!(said.contains(why), "{said}"),
             answer => panic!("{}: {answer:?}", &query[..40]),
         };
+        let joined = ask(snapshot, &format!("SELECT {} FROM spans LIMIT 1", vec!["name"; 490].join("||")), LIMITS);
+        assert!(joined.unwrap().contains("GET /"));
         refused(&any(400), "IN (...)");
         refused(&format!("SELECT '{}'", "x".repeat(300_000)), "bytes");
         refused(&format!("SELECT {}1", "- ".repeat(900)), "");

@@ -63,6 +63,24 @@ async fn blocks_that_are_too_old_go_and_their_files_after_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_longer_kept_does_not_come_back_from_the_wal() {
+    let disk = SimDisk::new();
+    let limits = Limits { max_age: Some(2 * DAY), max_bytes: None };
+    let storage = open(&disk, limits, START_MS);
+    block(&storage, 1).await;
+    run(&storage, 3 * DAY).await;
+    assert_eq!((storage.stats().blocks, files(&disk)), (0, 0));
+    append(&storage, "a", 2, &[2], "x").await.unwrap();
+    drop(storage);
+    for _ in 0..2 {
+        disk.kill();
+        let storage = open(&disk, limits, START_MS + 3 * DAY.as_millis() as u64);
+        assert_eq!((find(&storage, "a", 1).len(), find(&storage, "a", 2).len()), (0, 1));
+        storage.flush().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_oldest_go_while_a_tenant_has_too_many_bytes() {
     let disk = SimDisk::new();
     let storage = open(&disk, Limits::default(), START_MS);

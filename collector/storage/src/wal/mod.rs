@@ -71,6 +71,9 @@ pub struct Entry {
     pub may_duplicate: bool,
 }
 
+/// So many ranges of records are remembered of a log in a store.
+const MAX_PIECES: usize = 1 << 12;
+
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -187,6 +190,19 @@ impl Wal {
         match self {
             Self::Disk { collector, .. } => vec![(*collector, seqs.clone())],
             Self::Objects(objects) => objects.sources(seqs),
+        }
+    }
+
+    /// Those of a log's records that may still be in here; of a log in a store the newest, when they are in very many pieces.
+    pub fn kept(&self, log: Uuid, records: &SeqRanges) -> SeqRanges {
+        match self {
+            Self::Disk { reader, collector, .. } if log == *collector => records.within(reader.first_seq()..u64::MAX),
+            Self::Disk { .. } => SeqRanges::default(),
+            Self::Objects(_) => {
+                let mut newest = records.clone();
+                newest.thin_below(u64::MAX, MAX_PIECES);
+                newest
+            }
         }
     }
 

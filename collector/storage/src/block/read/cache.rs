@@ -1,7 +1,7 @@
 //! Keeps what was read of blocks, within a budget of memory: what was not used for the longest time goes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{
         Arc,
@@ -34,6 +34,8 @@ pub struct Cache {
     clock: AtomicU64,
     /// For damage that reading comes upon.
     counts: Arc<Counts>,
+    /// The files of which the log has said that they are damaged.
+    told: Mutex<HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,9 @@ struct Entry<T> {
 /// What keeping a dictionary, a page or a trace takes besides it.
 const ENTRY_BYTES: usize = 200;
 
+/// Damaged files that the log names, each once.
+const MAX_TOLD: usize = 1_000;
+
 /// The part of the budget that traces have, and the part of that which one may have.
 const TRACES_SHARE: usize = 8;
 const TRACE_SHARE: usize = 8;
@@ -83,6 +88,7 @@ impl Cache {
             traces: Mutex::default(),
             clock: AtomicU64::new(0),
             counts,
+            told: Mutex::default(),
         }
     }
 
@@ -93,6 +99,10 @@ impl Cache {
             && !error.is_stopped()
         {
             self.counts.add(Event::Damage, error.path.rsplit('/').next().unwrap_or_default(), 1);
+            let mut told = self.told.lock();
+            if told.len() < MAX_TOLD && told.insert(error.path.clone()) {
+                tracing::error!(path = error.path, %error, "a block is damaged: what it holds is missing from answers");
+            }
         }
         read
     }

@@ -149,6 +149,13 @@ impl Block {
     pub fn open(store: Arc<dyn Store>, path: &str, cache: Arc<Cache>) -> Result<Self, BlockError> {
         let whole = |name: &str| read_whole(&*store, &format!("{path}/{name}"));
         let meta = Meta::from_bytes(&whole(META)?).map_err(|error| at(path, META, error))?;
+        // A copy in the folder of another tenant would be shown to that one, and one of another id would be there twice.
+        let is_at_home = path.split('/').next() == Some(&*meta.tenant)
+            && path.rsplit('/').next().is_some_and(|name| name == meta.id.to_string());
+        if !is_at_home {
+            let whose = format!("it belongs to block {} of tenant {}", meta.id, meta.tenant);
+            return Err(at(path, META, Why::Columns(whose)));
+        }
         let filter = Filter::from_bytes(whole(FILTER)?).map_err(|error| at(path, FILTER, error))?;
         Ok(Self { store, path: path.to_owned(), meta: Arc::new(meta), filter, cache })
     }

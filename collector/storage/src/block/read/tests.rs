@@ -372,7 +372,8 @@ fn blocks_of_former_versions_can_be_read_and_merged() {
     ];
     for (version, files, count) in [(1, &first[..], 120), (2, &second[..], 2500)] {
         let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(SimDisk::new()), Path::new("/blocks")));
-        let path = "default/blocks/1970-01-01/00000000-0000-0000-0000-000000000001";
+        let meta = Meta::from_bytes(&Bytes::from_static(files[files.len() - 1].1)).unwrap();
+        let path = &meta.spec(Tenant::new(&meta.tenant).unwrap()).path();
         for (name, bytes) in files {
             store.put(&format!("{path}/{name}"), Bytes::from_static(bytes)).unwrap();
         }
@@ -380,6 +381,13 @@ fn blocks_of_former_versions_can_be_read_and_merged() {
         assert_eq!((old.meta().version, old.meta().spans), (version, count));
         let said = scanned(&old, 10);
         assert_eq!(said.len() as u64, count);
+        // A copy elsewhere would be there twice, or be shown to another tenant.
+        let elsewhere = path.replacen(&meta.tenant, "other", 1);
+        for (name, bytes) in files {
+            store.put(&format!("{elsewhere}/{name}"), Bytes::from_static(bytes)).unwrap();
+        }
+        let refused = Block::open(store.clone(), &elsewhere, Arc::new(Cache::new(1 << 20))).err().unwrap();
+        assert!(refused.is_damage() && refused.to_string().contains("belongs to"), "{refused}");
         let spec = Spec { level: 1, replaces: vec![old.meta().id], ..Spec::new(Uuid::from_u128(2), Tenant::default()) };
         let layout = Layout { shape_bytes: Some(0), ..Layout::default() };
         let mut writer = BlockWriter::create(store.clone(), &spec, [&**old.meta()], layout).unwrap();
