@@ -372,7 +372,7 @@ fn blocks_of_former_versions_can_be_read_and_merged() {
     ];
     for (version, files, count) in [(1, &first[..], 120), (2, &second[..], 2500)] {
         let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(SimDisk::new()), Path::new("/blocks")));
-        let meta = Meta::from_bytes(&Bytes::from_static(files[files.len() - 1].1)).unwrap();
+        let meta = crate::block::Meta::from_bytes(&Bytes::from_static(files[files.len() - 1].1)).unwrap();
         let path = &meta.spec(Tenant::new(&meta.tenant).unwrap()).path();
         for (name, bytes) in files {
             store.put(&format!("{path}/{name}"), Bytes::from_static(bytes)).unwrap();
