@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
+    checkpoint::Expired,
+    contents::Blocks,
     decode::Decoded,
     flush::FlushError,
     storage::{Inner, OpenError},
@@ -35,6 +37,20 @@ pub struct InBlocks {
     pub in_doubt: bool,
     /// Records below may be in blocks under another name.
     pub unsure_before: u64,
+}
+
+impl InBlocks {
+    /// What blocks say, and the records of those that are no longer kept.
+    pub fn of(blocks: &HashMap<Tenant, Blocks>, expired: &Expired, in_doubt: bool, unsure_before: u64) -> Self {
+        let mut stored = expired.clone();
+        for (tenant, blocks) in blocks {
+            for wal in blocks.whole.iter().flat_map(|block| &block.meta().wal) {
+                let ranges = stored.entry((tenant.clone(), wal.collector)).or_default();
+                wal.ranges.iter().for_each(|(first, end)| ranges.insert_range(*first..*end));
+            }
+        }
+        Self { stored, in_doubt, unsure_before }
+    }
 }
 
 /// A record that has to go into memory.

@@ -1,6 +1,6 @@
 //! The store as a whole: append, take snapshots, and the work that goes on by itself.
 
-use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{
@@ -205,11 +205,8 @@ impl Storage {
         let cache = Arc::new(Cache::counting(options.cache_bytes, counts.clone()));
         let owner = Owner::new(collector_id, options.heir_of.clone(), options.sole);
         let Catalogue { blocks, leftovers, in_doubt } = catalogue::open(&store, &cache, &owner, &world)?;
-        let mut stored = in_blocks(&blocks);
-        for (log, records) in &expired {
-            let stored = stored.entry(log.clone()).or_default();
-            records.ranges().for_each(|range| stored.insert_range(range));
-        }
+        // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
+        let in_blocks = InBlocks::of(&blocks, &expired, in_doubt || is_new, unsure_before);
         let contents = Arc::new(Contents::new(blocks));
         let recently_ms = world.clock.unix_ms().saturating_sub(RETRY_WINDOW.as_millis() as u64);
         let requests = requests.into_iter().filter(|(accepted_ms, _)| *accepted_ms >= recently_ms);
@@ -268,9 +265,7 @@ impl Storage {
             grown: Notify::new(),
             coming_bytes: Mutex::default(),
         });
-        // Blocks speak of the WAL by its collector's name: of one that was lost they cannot be asked.
-        let in_doubt = in_doubt || is_new;
-        let spans = replay::replay(&inner, &InBlocks { stored, in_doubt, unsure_before }, recently_ms)?;
+        let spans = replay::replay(&inner, &in_blocks, recently_ms)?;
         // A request may be in the checkpoint and in the WAL.
         let known = inner.recent.settle();
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
@@ -503,15 +498,4 @@ fn open_wal(options: &Options, store: &Arc<dyn Store>, world: &World) -> Result<
     let next = *log.reader.committed().borrow();
     let identity = Identity::open(world, &notes, next).map_err(OpenError::Identity)?;
     Ok((Wal::on_disk(log, identity.collector_id, notes), identity))
-}
-
-fn in_blocks(blocks: &HashMap<Tenant, crate::contents::Blocks>) -> HashMap<(Tenant, Uuid), SeqRanges> {
-    let mut stored: HashMap<_, SeqRanges> = HashMap::new();
-    for (tenant, blocks) in blocks {
-        for wal in blocks.whole.iter().flat_map(|block| &block.meta().wal) {
-            let ranges = stored.entry((tenant.clone(), wal.collector)).or_default();
-            wal.ranges.iter().for_each(|(first, end)| ranges.insert_range(*first..*end));
-        }
-    }
-    stored
 }
