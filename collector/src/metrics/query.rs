@@ -96,6 +96,12 @@ impl QueryMetrics {
     pub(crate) fn begin(&self, kind: QueryKind) -> Counted {
         Counted { metrics: self.clone(), kind, outcome: "cancelled" }
     }
+
+    /// How many ended so.
+    #[cfg(test)]
+    pub(crate) fn count(&self, kind: QueryKind, outcome: &'static str) -> u64 {
+        self.queries.get_or_create(&ByKindAndOutcome { kind: kind.name(), outcome }).get()
+    }
 }
 
 /// A query that is counted when it is told what became of it, or when this is dropped. To be told before the client is: who has an answer

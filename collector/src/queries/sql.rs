@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{Queries, QueryError};
-use crate::metrics::QueryKind;
+use crate::metrics::{Counted, QueryKind};
 
 /// Batches that wait for a client. What is not taken is not worked out.
 const WAITING: usize = 2;
@@ -111,7 +111,6 @@ impl Queries {
     /// When there is no answer. One that begins may end with an error.
     pub async fn sql(&self, tenant: &Tenant, query: SqlQuery) -> Result<Rows, QueryError> {
         let counted = self.metrics.begin(QueryKind::Sql);
-        let started = Instant::now();
         let until = Moment::now() + self.timeout;
         let (opening, client) = match self.open(tenant).await {
             Ok(opening) => opening,
@@ -121,7 +120,7 @@ impl Queries {
             }
         };
         let (head, begun) = oneshot::channel();
-        let (rows, batches) = mpsc::channel(WAITING);
+        let (rows, mut batches) = mpsc::channel(WAITING);
         let time = self.timeout;
         let to_client = rows.clone();
         let answer = async move {
@@ -131,16 +130,8 @@ impl Queries {
                 let schema = planned.schema();
                 Ok::<_, QueryError>((planned.run().await?, schema, open))
             };
-            let (mut stream, open) = match begin.await {
-                Ok((stream, schema, open)) => {
-                    let _ = head.send(Ok((schema, open.missing.clone())));
-                    (stream, open)
-                }
-                Err(error) => {
-                    let _ = head.send(Err(error.clone()));
-                    return Err(error);
-                }
-            };
+            let (mut stream, schema, open) = begin.await?;
+            let _ = head.send((schema, open.missing.clone()));
             loop {
                 let next = tokio::select! {
                     biased;
@@ -162,13 +153,11 @@ impl Queries {
                 }
             }
         };
-        self.sql.runtime()?.spawn(async move {
-            match to_its_end(answer, to_client).await {
-                Ok(partial) => counted.answered(started.elapsed(), 0, partial),
-                Err(error) => counted.failed(started.elapsed(), error.outcome()),
-            }
-        });
-        let (schema, missing) = begun.await.map_err(|_| QueryError::Failed(PANICKED.to_owned()))??;
+        self.sql.runtime()?.spawn(to_its_end(answer, to_client, counted));
+        let Ok((schema, missing)) = begun.await else {
+            let error = batches.recv().await.and_then(Result::err);
+            return Err(error.unwrap_or_else(|| QueryError::Failed(PANICKED.to_owned())));
+        };
         Ok(Rows { schema, missing, batches, _client: client })
     }
 
@@ -233,31 +222,48 @@ const PANICKED: &str = "the query failed within the engine; the collector's log 
 /// How long a client that takes nothing is waited for, to tell it why its answer ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Sees to it that the client is told of an error: without a last word, what came before a panic would be taken for all there is.
+/// Counts a query once it has ended, and then sees to it that the client is told of an error: without a last word, what came before a
+/// panic would be taken for all there is.
 async fn to_its_end(
     answer: impl Future<Output = Result<bool, QueryError>>,
     client: mpsc::Sender<Result<RecordBatch, QueryError>>,
-) -> Result<bool, QueryError> {
+    counted: Counted,
+) {
+    let started = Instant::now();
     let ended = AssertUnwindSafe(answer).catch_unwind().await;
-    let ended = ended.unwrap_or_else(|_| Err(QueryError::Failed(PANICKED.to_owned())));
-    if let Err(error) = &ended {
-        let _ = timeout(LAST_WORD, client.send(Err(error.clone()))).await;
+    match ended.unwrap_or_else(|_| Err(QueryError::Failed(PANICKED.to_owned()))) {
+        Ok(partial) => counted.answered(started.elapsed(), 0, partial),
+        Err(error) => {
+            counted.failed(started.elapsed(), error.outcome());
+            let _ = timeout(LAST_WORD, client.send(Err(error))).await;
+        }
     }
-    ended
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::QueryMetrics;
 
     #[tokio::test]
-    async fn an_answer_that_panics_ends_with_an_error() {
+    async fn an_answer_that_panics_ends_with_an_error_and_is_counted_first() {
+        let metrics = QueryMetrics::default();
         let (rows, mut batches) = mpsc::channel(1);
         let answer = async { panic!("as the engine may") };
-        assert!(to_its_end(answer, rows).await.is_err());
+        to_its_end(answer, rows, metrics.begin(QueryKind::Sql)).await;
         assert!(matches!(batches.recv().await, Some(Err(QueryError::Failed(_)))));
         let (rows, mut batches) = mpsc::channel(1);
-        assert_eq!(to_its_end(async { Ok(true) }, rows).await.ok(), Some(true));
+        to_its_end(async { Ok(true) }, rows, metrics.begin(QueryKind::Sql)).await;
         assert!(batches.recv().await.is_none());
+
+        // Nobody takes the last word of this one.
+        let (rows, _batches) = mpsc::channel(1);
+        let stopped = || Err(QueryError::Stopped(Stopped::Cancelled));
+        rows.send(Err(QueryError::Stopped(Stopped::Cancelled))).await.expect("there is room");
+        let ending = to_its_end(async move { stopped() }, rows, metrics.begin(QueryKind::Sql));
+        assert!(ending.now_or_never().is_none());
+        assert_eq!(metrics.count(QueryKind::Sql, "failed"), 1);
+        assert_eq!(metrics.count(QueryKind::Sql, "partial"), 1);
+        assert_eq!(metrics.count(QueryKind::Sql, "cancelled"), 1);
     }
 }
