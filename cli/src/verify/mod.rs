@@ -179,6 +179,9 @@ impl Report {
         if let Some(wal) = &self.store_wal {
             let (records, spans) = (output::thousands(wal.records), output::thousands(wal.spans));
             writeln!(out, "WALs in the store: {records} records with {spans} spans")?;
+            for Damage { place, what } in &wal.missing {
+                writeln!(out, "     {place}: {what}: a PUT that was cut off, or an object that was lost")?;
+            }
         }
         writeln!(out, "blocks: {} with {} spans", self.blocks, output::thousands(self.spans))?;
         if self.unfinished > 0 {

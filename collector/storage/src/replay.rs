@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -22,6 +23,7 @@ use crate::{
     contents::Blocks,
     decode::Decoded,
     flush::FlushError,
+    stats::Event,
     storage::{Inner, OpenError},
     wal::Entry,
 };
@@ -50,6 +52,19 @@ impl InBlocks {
             }
         }
         Self { stored, in_doubt, unsure_before }
+    }
+
+    /// How many of these records are in no block.
+    fn lost_with(&self, records: &[(Uuid, Range<u64>)]) -> u64 {
+        let of = |(log, seqs): &(Uuid, Range<u64>)| {
+            let mut stored = SeqRanges::default();
+            for (_, ranges) in self.stored.iter().filter(|((_, of), _)| of == log) {
+                ranges.within(seqs.clone()).ranges().for_each(|range| stored.insert_range(range));
+            }
+            let stored: u64 = stored.ranges().map(|range| range.end - range.start).sum();
+            seqs.end - seqs.start - stored
+        };
+        records.iter().map(of).sum()
     }
 }
 
@@ -111,6 +126,7 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
     loop {
         let entries = log.read()?;
         if entries.is_empty() {
+            inner.counts.add(Event::LeftOutRecord, "damaged", blocks.lost_with(&log.lost()));
             return Ok(());
         }
         for Entry { seq, source: (log, theirs), payload, may_duplicate, .. } in

@@ -15,12 +15,22 @@ use crate::{
 
 /// What was stored for one tenant at one instant. What comes later is not seen. Cheap to clone.
 #[derive(Clone)]
-pub struct Snapshot(pub(crate) Instant);
+pub struct Snapshot {
+    pub(crate) instant: Instant,
+    /// See [`SnapshotError::Lost`].
+    pub(crate) lost: u64,
+}
 
 /// Why a part of a snapshot cannot be read. The rest can: answers are then partial.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("a block cannot be read: {0}")]
-pub struct SnapshotError(#[from] pub Arc<BlockError>);
+pub enum SnapshotError {
+    /// A block is damaged.
+    #[error("a block cannot be read: {0}")]
+    Block(#[from] Arc<BlockError>),
+    /// The WAL was damaged when the collector started. The next start no longer knows it, once what is left is in blocks.
+    #[error("about {0} records of the write-ahead log were damaged when the collector started, and are lost")]
+    Lost(u64),
+}
 
 impl Snapshot {
     /// The spans of a trace: parts of OTLP TracesData, which may hold the same span twice. Blocking: may read the disk.
@@ -30,29 +40,29 @@ impl Snapshot {
 
     /// The same for as long as `go_on`, which is told of the bytes that are read, says yes. After a no parts are missing.
     pub fn trace_while(&self, trace: &TraceId, go_on: GoOn<'_>) -> Vec<Result<Bytes, SnapshotError>> {
-        let Instant { tables, blocks } = &self.0;
+        let Instant { tables, blocks } = &self.instant;
         let memory = tables.iter().take_while(|_| go_on(0));
         let memory = memory.filter_map(|(table, places)| Some(Ok(in_memory(table, places, trace, go_on)?)));
         let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace)).take_while(|_| go_on(0));
         let stored = stored
             .filter_map(|block| block.trace_while(trace, go_on).map_err(|error| Arc::new(error).into()).transpose());
-        let damaged = blocks.damaged.iter().map(|(_, error)| Err(error.clone().into()));
-        stored.chain(memory).chain(damaged).collect()
+        stored.chain(memory).chain(self.damaged().map(Err)).collect()
     }
 
     /// The blocks that can be read, oldest first.
     pub fn blocks(&self) -> &[Arc<Block>] {
-        &self.0.blocks.whole
+        &self.instant.blocks.whole
     }
 
-    /// Why spans may be missing: the blocks that cannot be read.
+    /// Why spans may be missing: the blocks that cannot be read, and what was lost before it was in one.
     pub fn damaged(&self) -> impl Iterator<Item = SnapshotError> + '_ {
-        self.0.blocks.damaged.iter().map(|(_, error)| error.clone().into())
+        let blocks = self.instant.blocks.damaged.iter().map(|(_, error)| error.clone().into());
+        blocks.chain((self.lost > 0).then_some(SnapshotError::Lost(self.lost)))
     }
 
     /// What is in memory, oldest first.
     pub fn memory(&self) -> impl Iterator<Item = Memory> + '_ {
-        self.0.tables.iter().map(|(table, places)| Memory { table: table.clone(), places: places.clone() })
+        self.instant.tables.iter().map(|(table, places)| Memory { table: table.clone(), places: places.clone() })
     }
 }
 

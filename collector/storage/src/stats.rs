@@ -64,7 +64,7 @@ impl Stats {
 /// What happens seldom, and is counted by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
-    /// Records of the WAL that a replay could not use.
+    /// Records of the WAL that a replay could not use, and that are in no block.
     LeftOutRecord,
     /// Blocks that retention deletes.
     ExpiredBlock,
@@ -95,7 +95,7 @@ impl Event {
     /// The reasons that there are.
     pub const fn reasons(self) -> &'static [&'static str] {
         match self {
-            Self::LeftOutRecord => &["head", "undecodable"],
+            Self::LeftOutRecord => &["damaged", "head", "undecodable"],
             Self::ExpiredBlock | Self::ExpiredSpan => &["age", "bytes"],
             Self::FlushFailure => &["store", "spans"],
             Self::MergeFailure => &["store", "damaged", "spans"],
@@ -123,6 +123,11 @@ impl Counts {
         if let Some(count) = reason.and_then(|reason| self.0.get(&(event, *reason))) {
             count.fetch_add(times, Relaxed);
         }
+    }
+
+    /// How often so far, for any reason.
+    pub fn all(&self, event: Event) -> u64 {
+        event.reasons().iter().map(|reason| self.get(event, reason)).sum()
     }
 
     /// How often so far.

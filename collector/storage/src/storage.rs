@@ -25,7 +25,7 @@ use crate::{
     catalogue::{self, Catalogue},
     checkpoint::{self, Checkpoint},
     compact::{CompactError, Compactor, Room, Sizes},
-    contents::Contents,
+    contents::{Contents, Instant},
     decode::{DecodeError, Decoded, Decoder},
     flush::{FlushError, Flusher},
     identity::Identity,
@@ -388,7 +388,7 @@ impl Storage {
 
     /// This instant, for a query.
     pub fn snapshot(&self, tenant: &Tenant) -> Snapshot {
-        Snapshot(self.0.contents.instant(tenant))
+        self.0.snapshot(self.0.contents.instant(tenant))
     }
 
     /// Follows a tenant's spans: from now on, or from where another tail was.
@@ -455,6 +455,10 @@ impl Inner {
         if let Err(error) = self.write_checkpoint() {
             tracing::warn!(%error, "spans that are no longer kept may come back with a restart before the next flush");
         }
+    }
+
+    pub(crate) fn snapshot(&self, instant: Instant) -> Snapshot {
+        Snapshot { instant, lost: self.counts.all(Event::LeftOutRecord) }
     }
 
     /// Whether there is memory for more spans, besides those that are coming.

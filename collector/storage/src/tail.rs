@@ -109,7 +109,7 @@ impl Tail {
             }
             self.news.mark_unchanged();
             let snapshot = self.unread();
-            if !snapshot.0.tables.is_empty() || !snapshot.0.blocks.whole.is_empty() {
+            if !snapshot.instant.tables.is_empty() || !snapshot.instant.blocks.whole.is_empty() {
                 return News { snapshot, cursor: self.cursor };
             }
         }
@@ -136,7 +136,7 @@ impl Tail {
         let tables = tables.collect();
         let blocks = if before.is_none() { self.unread_blocks(&blocks) } else { Blocks::default() };
         (self.cursor, self.read) = (cursor, Some(read));
-        Snapshot(Instant { tables, blocks: Arc::new(blocks) })
+        self.inner.snapshot(Instant { tables, blocks: Arc::new(blocks) })
     }
 
     fn unread_blocks(&self, blocks: &Blocks) -> Blocks {

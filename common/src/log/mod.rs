@@ -28,6 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -125,6 +126,18 @@ pub struct Entry {
     /// Shares one buffer with the entries read in the same call: copy what is kept for long.
     pub payload: Bytes,
     pub position: Position,
+}
+
+/// Bytes that hold no valid record where one should be, or that should be a segment's header or seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// Where they start.
+    pub offset: u64,
+    pub bytes: u64,
+    /// The numbers that lost records among them can have had; empty when there was none.
+    pub seqs: Range<u64>,
 }
 
 /// The start of a record whose checksum was not looked at.

@@ -13,7 +13,7 @@ use super::scan::{Believed, Walk, read_tolerant};
 use super::segment::{HEAD_BYTES, HEADER_BYTES, Head};
 use super::shared::{Damage, Segment, Shared};
 use super::survey::{Missing, pass};
-use super::{Entry, Position, Start};
+use super::{DamagedRange, Entry, Position, Start};
 
 /// Reads records. Cheap to clone; every method but [`Reader::committed`], [`Reader::cursor`] and [`Reader::first_seq`]
 /// blocks.
@@ -80,6 +80,20 @@ impl Reader {
     /// The lowest number that may still be here.
     pub fn first_seq(&self) -> u64 {
         self.shared.first_seq()
+    }
+
+    /// The damage that was found so far in what is here.
+    pub fn damage(&self) -> Vec<DamagedRange> {
+        let of = |segment: Arc<Segment>| {
+            let damage = segment.damage().into_iter();
+            damage.map(move |(offset, Damage { seq, to, next_seq })| {
+                // Each takes a head at least: bytes between two segments with far numbers were not that many records.
+                let most = seq.saturating_add((to - offset) / HEAD_BYTES as u64 + 1);
+                let seqs = seq..next_seq.min(most).max(seq);
+                DamagedRange { path: segment.path.clone(), offset, bytes: to - offset, seqs }
+            })
+        };
+        self.shared.all().into_iter().flat_map(of).collect()
     }
 
     /// Committed records at the cursor, in order, of about `max_bytes` together; at least one if there is one, and not
@@ -259,7 +273,7 @@ impl Reader {
     fn pass(&self, cursor: &mut Cursor, range: Range) -> Result<(), ReadError> {
         let Range { place, end, last_seq } = range;
         let missing = Missing { offset: place.offset, seq: place.seq, believed: place.believed };
-        let Damage { to, next_seq } = pass(&self.shared, &place.segment, &*place.file, missing, end, last_seq)
+        let Damage { to, next_seq, .. } = pass(&self.shared, &place.segment, &*place.file, missing, end, last_seq)
             .map_err(|error| failed(&place.segment, error))?;
         cursor.seq = cursor.seq.max(next_seq);
         cursor.place = Some(Place { offset: to, seq: next_seq, believed: None, ..place });

@@ -181,7 +181,8 @@ fn recover_ended(
 
 fn note_header(shared: &Shared, found: &Found, damaged: bool) {
     if damaged {
-        let damage = Damage { to: HEADER_BYTES as u64, next_seq: found.segment.base };
+        let base = found.segment.base;
+        let damage = Damage { seq: base, to: HEADER_BYTES as u64, next_seq: base };
         quarantine::note(shared, &found.segment, &*found.file, 0, damage);
     }
 }
@@ -243,7 +244,7 @@ fn recover_last(
             (next_seq + hidden(bytes), Some(active))
         }
         Tail::Unreadable { bytes } => {
-            let damage = Damage { to: active.end + bytes, next_seq: next_seq + hidden(bytes) };
+            let damage = Damage { seq: next_seq, to: active.end + bytes, next_seq: next_seq + hidden(bytes) };
             quarantine::note(shared, &active.segment, &*active.file, active.end, damage);
             (damage.next_seq, None)
         }
@@ -277,7 +278,8 @@ fn read_last(shared: &Shared, options: &Options, found: &Found) -> io::Result<(A
         match past.next {
             Some((offset, seq)) => {
                 damaged = true;
-                quarantine::note(shared, segment, &**file, end, Damage { to: offset, next_seq: seq });
+                let damage = Damage { seq: walk.seq, to: offset, next_seq: seq };
+                quarantine::note(shared, segment, &**file, end, damage);
                 walk.jump(offset, seq);
             }
             None if past.unreadable => break Tail::Unreadable { bytes },

@@ -33,6 +33,8 @@ pub(super) struct Segment {
 /// Bytes that hold no valid record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Damage {
+    /// The number of the record that should start there.
+    pub(super) seq: u64,
     /// Where the next valid record starts, or the segment's end.
     pub(super) to: u64,
     /// That record's number; at the segment's end, any that comes after the lost ones.
@@ -71,6 +73,11 @@ impl Segment {
         let file = disk.open(&self.path)?;
         self.keep(&file);
         Ok(file)
+    }
+
+    /// The damaged ranges that were found, by where they start.
+    pub(super) fn damage(&self) -> Vec<(u64, Damage)> {
+        self.damage.lock().iter().map(|(offset, damage)| (*offset, *damage)).collect()
     }
 
     pub(super) fn damage_at(&self, offset: u64) -> Option<Damage> {
@@ -159,6 +166,10 @@ impl Shared {
     /// The segment after this one.
     pub(super) fn after(&self, base: u64) -> Option<Arc<Segment>> {
         self.segments.read().range(base + 1..).next().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().values().cloned().collect()
     }
 
     pub(super) fn oldest(&self) -> Option<Arc<Segment>> {

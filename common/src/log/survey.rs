@@ -51,12 +51,13 @@ pub(super) fn survey(
         }
         let past = look_past(file, end, len, walk.seq..=last_seq)?;
         if let Some((offset, seq)) = past.next {
-            quarantine::note(shared, segment, file, end, Damage { to: offset, next_seq: seq });
+            quarantine::note(shared, segment, file, end, Damage { seq: walk.seq, to: offset, next_seq: seq });
             walk.jump(offset, seq);
             continue;
         }
         if past.nonzero_end > end || past.unreadable {
-            let damage = Damage { to: past.nonzero_end.max(end), next_seq: last_seq.saturating_add(1) };
+            let (to, next_seq) = (past.nonzero_end.max(end), last_seq.saturating_add(1));
+            let damage = Damage { seq: walk.seq, to, next_seq };
             quarantine::note(shared, segment, file, end, damage);
         }
         return Ok(Survey { end, records, weight });
@@ -87,8 +88,8 @@ pub(super) fn pass(
     }
     let past = look_past(file, offset, end, seq..=last_seq)?;
     let damage = match past.next {
-        Some((to, next_seq)) => Damage { to, next_seq },
-        None => Damage { to: end, next_seq: last_seq.saturating_add(1) },
+        Some((to, next_seq)) => Damage { seq, to, next_seq },
+        None => Damage { seq, to: end, next_seq: last_seq.saturating_add(1) },
     };
     quarantine::note(shared, segment, file, offset, damage);
     Ok(damage)

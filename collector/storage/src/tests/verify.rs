@@ -1,8 +1,14 @@
 //! What is found in a healthy store, and in one with flipped bytes.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
-use clew_common::log::{Disk, SimDisk};
+use clew_common::{
+    ids::Tenant,
+    log::{Disk, SimDisk},
+};
 
 use super::{
     append,
@@ -11,8 +17,9 @@ use super::{
 };
 use crate::{
     block::{META, Meta},
+    storage::Storage,
     store::Store,
-    verify::{Damage, Look, check_block, folders, is_damage, look, read_wal, set_aside, stand_still},
+    verify::{Damage, Look, check_block, folders, is_damage, look, read_store_wals, read_wal, set_aside, stand_still},
 };
 
 /// Two blocks, and a WAL with records that are in none.
@@ -98,16 +105,111 @@ async fn a_flipped_byte_in_any_file_of_a_block_is_found_and_repaired() {
 #[tokio::test(start_paused = true)]
 async fn a_flipped_byte_in_a_record_of_the_wal_is_found_where_it_is() {
     let disk = filled().await;
-    let name = disk.list(Path::new("/store/wal")).unwrap().into_iter().filter(|name| name.ends_with(".seg")).max();
-    let path = Path::new("/store/wal").join(name.unwrap());
+    let path = segments(&disk).pop().unwrap();
     let mut healthy = wal(&disk).0;
     let damaged = healthy.remove(healthy.len() - 2);
-    let record = clew_common::log::read_whole(&disk, &path).unwrap().windows(16).position(|bytes| bytes == [4; 16]);
-    disk.flip(&path, record.unwrap() as u64, 1);
+    disk.flip(&path, place(&disk, &path, &[4; 16]).unwrap(), 1);
     let (records, damage) = wal(&disk);
     assert_eq!(records, healthy);
     assert_eq!(damage.len(), 1, "{damage:?}");
-    assert!(damage[0].what.contains(&format!("from {damaged} to {damaged}")), "{damage:?}");
+    assert!(damage[0].what.contains(&format!(" record {damaged} was there")), "{damage:?}");
+    assert!(damage[0].place.starts_with(&format!("{}, byte ", path.display())), "{damage:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_byte_in_a_header_of_the_wal_costs_nothing_and_one_in_the_first_record_is_named() {
+    let healthy = wal(&filled().await).0;
+    let path = segments(&filled().await).remove(0);
+    for (flipped, offset, cost, what) in [(12, 0, 0, "no record was there"), (50, 24, 1, " record 1 was there")] {
+        let disk = filled().await;
+        disk.flip(&path, flipped, 1);
+        let (records, damage) = wal(&disk);
+        assert_eq!(records, healthy[cost..]);
+        let place = format!("{}, byte {offset}", path.display());
+        assert!(matches!(&damage[..], [one] if one.place == place && one.what.contains(what)), "{damage:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_damaged_wal_has_lost_makes_answers_partial() {
+    // The second batch is in a block, the fourth is not.
+    for (payload, expected) in [([2; 16], false), ([4; 16], true)] {
+        let disk = filled().await;
+        let hits = segments(&disk).into_iter().filter_map(|path| Some((place(&disk, &path, &payload)?, path)));
+        hits.for_each(|(place, path)| disk.flip(&path, place, 1));
+        let storage = open(&disk, 16 << 20).storage;
+        assert_eq!(storage.wal().stats().damaged_ranges.load(Relaxed), 1);
+        assert_eq!(is_partial(&storage), expected);
+        storage.flush().unwrap();
+        assert_eq!(is_partial(&storage), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_or_missing_of_a_wal_in_a_store_is_named_and_makes_answers_partial() {
+    let disk = SimDisk::new();
+    let storage = open_in_store(&disk, 1).storage;
+    for seq in 1..=3 {
+        append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
+    }
+    storage.flush().unwrap();
+    for seq in 4..=9 {
+        append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
+    }
+    drop(storage);
+    disk.kill();
+    let files: Vec<_> = store(&disk).list("wal").unwrap().into_iter().map(|file| file.path).collect();
+    let objects: Vec<_> = files.iter().filter(|path| path.ends_with(".wal")).collect();
+    let holding = |payload: u8| {
+        let path = |object: &String| Path::new("/store/blocks").join(object);
+        objects.iter().find_map(|object| Some((path(object), place(&disk, &path(object), &[payload; 16])?)))
+    };
+    let read = || {
+        let mut damage = Vec::new();
+        let read = read_store_wals(&store(&disk), &world(&disk), |_, _| (), |found| damage.push(found)).unwrap();
+        (read, damage)
+    };
+    assert_eq!(read().1, []);
+
+    let (path, flipped) = holding(5).unwrap();
+    disk.flip(&path, flipped, 1);
+    let (gone, _) = holding(8).unwrap();
+    disk.remove(&gone).unwrap();
+    for name in ["owner", "identity", "epoch", "checkpoint.1"] {
+        let file = files.iter().find(|path| path.rsplit('/').next() == Some(name)).unwrap();
+        store(&disk).put(file, b"garbage"[..].into()).unwrap();
+    }
+    let (wal, damage) = read();
+    let is_told =
+        |name: &str, what: &str| damage.iter().any(|told| told.place.ends_with(name) && told.what.contains(what));
+    assert!(is_told(&path.file_name().unwrap().to_string_lossy(), "those in no block are lost"), "{damage:?}");
+    for name in ["owner", "identity", "epoch", "checkpoint.1"] {
+        assert!(is_told(name, "it is damaged"), "{name}: {damage:?}");
+    }
+    assert_eq!(damage.len(), 5, "{damage:?}");
+    assert_eq!(wal.missing.len(), 1, "{:?}", wal.missing);
+    assert!(is_partial(&open_in_store(&disk, 2).storage));
+}
+
+/// The files of the WAL, in order.
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    let mut names = disk.list(Path::new("/store/wal")).unwrap();
+    names.retain(|name| name.ends_with(".seg"));
+    names.sort_unstable();
+    names.into_iter().map(|name| Path::new("/store/wal").join(name)).collect()
+}
+
+/// Where the bytes first are in a file.
+fn place(disk: &SimDisk, path: &Path, wanted: &[u8; 16]) -> Option<u64> {
+    let bytes = clew_common::log::read_whole(disk, path).unwrap();
+    bytes.windows(16).position(|bytes| bytes == wanted).map(|place| place as u64)
+}
+
+fn is_partial(storage: &Storage) -> bool {
+    let snapshot = storage.snapshot(&Tenant::new("a").unwrap());
+    let by_trace = snapshot.trace(&super::trace(3)).iter().any(Result::is_err);
+    assert_eq!(by_trace, snapshot.damaged().count() > 0);
+    by_trace
 }
 
 /// What a look at the first block shows.

@@ -40,8 +40,10 @@ pub fn read_store_wals(
     let mut wal = Wal::default();
     let decoder = Decoder::default();
     wal::peek(store, world, |peeked| match peeked {
-        Peeked::Damaged { path, bytes } => {
-            damage(Damage { place: path, what: format!("{bytes} bytes of it are no records; what they held is lost") });
+        Peeked::Damaged { path, what } => damage(Damage { place: path, what }),
+        Peeked::Missing { epoch, seqs } => {
+            let what = format!("records from {} to {} are not there", seqs.start, seqs.end - 1);
+            wal.missing.push(Damage { place: epoch, what });
         }
         Peeked::Record { source: (log, seq), kind, payload, path } => {
             wal.records += 1;

@@ -1,13 +1,10 @@
 //! Reads a write-ahead log without changing its folder.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use clew_common::{
-    log::{self, Disk, Entry, Log, WhenFull, Work},
+    log::{self, DamagedRange, Disk, Entry, Log, WhenFull, Work},
     otlp::record::{Head, SPANS},
 };
 use tokio::runtime::Builder;
@@ -17,8 +14,6 @@ use crate::{columns::Spans, decode::Decoder};
 
 /// Read at a time.
 const READ_BYTES: usize = 4 << 20;
-/// What a record's head and its checksum take before its payload in a file: see `docs/formats.md`.
-const HEAD_BYTES: u64 = 17;
 
 /// What a log holds.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -29,6 +24,9 @@ pub struct Wal {
     pub spans: u64,
     /// Bytes at its end that are no record: a write that was cut short, of which nobody was told that it is durable.
     pub torn_bytes: u64,
+    /// In a store: records that are not there, between two objects. Those of a PUT that was cut off when its process died, and which
+    /// nobody had an ack for, or of an object that was lost.
+    pub missing: Vec<Damage>,
 }
 
 /// A record with spans.
@@ -74,29 +72,18 @@ pub fn read_wal(
         weigh: Head::weigh,
         ..log::Options::new(dir, u64::MAX)
     };
-    let Log { appender, reader, recovery } = Log::open(Arc::new(Peek(disk)), options, Work::Inline)?;
+    let Log { reader, recovery, .. } = Log::open(Arc::new(Peek(disk)), options, Work::Inline)?;
     let mut wal = Wal { torn_bytes: recovery.torn_bytes, ..Wal::default() };
     let decoder = Decoder::default();
     let place =
         |segment: u64, offset: u64| format!("{}, byte {offset}", dir.join(format!("{segment:020}.seg")).display());
     let mut cursor = reader.cursor(reader.first_seq());
-    let mut before: Option<(u64, log::Position)> = None;
-    let mut known = 0;
     loop {
         let entries = reader.next(&mut cursor, READ_BYTES)?;
         if entries.is_empty() {
             break;
         }
         for Entry { seq, kind, payload, position } in entries {
-            let end = |position: log::Position| position.offset + HEAD_BYTES + u64::from(position.len);
-            if let Some((last, at)) = before.filter(|(last, _)| last + 1 != seq)
-                && at.segment == position.segment
-            {
-                known += 1;
-                let what = format!("the records from {} to {} are damaged and lost", last + 1, seq - 1);
-                damage(Damage { place: place(at.segment, end(at)), what });
-            }
-            before = Some((seq, position));
             wal.records += 1;
             if kind != SPANS {
                 continue;
@@ -113,11 +100,18 @@ pub fn read_wal(
             }
         }
     }
-    // What is not between two records of one file: at a file's start or end.
-    let ranges = appender.stats().damaged_ranges.load(Relaxed).saturating_sub(known);
-    if ranges > 0 {
-        let what = format!("{ranges} damaged ranges at the start or the end of a file; records there are lost");
-        damage(Damage { place: dir.display().to_string(), what });
+    for DamagedRange { path, offset, bytes, seqs } in reader.damage() {
+        let what = match seqs.end - seqs.start {
+            0 => "no record was there, but the file's header or seal".to_owned(),
+            1 => format!("record {} was there: it is lost if it is in no block", seqs.start),
+            _ => format!(
+                "records from {} to {} may have been there: those in no block are lost",
+                seqs.start,
+                seqs.end - 1
+            ),
+        };
+        let what = format!("{bytes} bytes are damaged: {what}");
+        damage(Damage { place: format!("{}, byte {offset}", path.display()), what });
     }
     Ok(wal)
 }

@@ -1,6 +1,9 @@
 //! Reads a log back at the start: everything that is in it, in order.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use clew_common::log::{Cursor, Reader, Stats};
@@ -25,7 +28,7 @@ pub struct Entries(Kind);
 
 enum Kind {
     Disk { reader: Reader, cursor: Box<Cursor>, collector: Uuid },
-    Objects { place: Place, left: std::vec::IntoIter<Left>, stats: Arc<Stats> },
+    Objects { place: Place, left: std::vec::IntoIter<Left>, stats: Arc<Stats>, lost: Vec<(Uuid, Range<u64>)> },
 }
 
 /// An object that is to be read.
@@ -44,7 +47,7 @@ impl Entries {
     }
 
     pub(super) fn of_objects(place: Place, left: Vec<Left>, stats: Arc<Stats>) -> Self {
-        Self(Kind::Objects { place, left: left.into_iter(), stats })
+        Self(Kind::Objects { place, left: left.into_iter(), stats, lost: Vec::new() })
     }
 
     /// The next ones; empty at the end. Damage is passed over and counted. Blocking.
@@ -63,17 +66,29 @@ impl Entries {
                 });
                 Ok(entries.collect())
             }
-            Kind::Objects { place, left, stats } => {
+            Kind::Objects { place, left, stats, lost } => {
                 let mut entries = Vec::new();
                 // Objects of which nothing can be read are not the end.
                 while entries.is_empty() && !left.as_slice().is_empty() {
                     let together = take(left);
                     for read in place.each(&together, |left| read_object(place, left, stats)) {
-                        entries.extend(read?);
+                        let (read, missing) = read?;
+                        entries.extend(read);
+                        lost.extend(missing);
                     }
                 }
                 Ok(entries)
             }
+        }
+    }
+
+    /// The names that records lost to damage can have had, of what was read.
+    pub fn lost(&self) -> Vec<(Uuid, Range<u64>)> {
+        match &self.0 {
+            Kind::Disk { reader, collector, .. } => {
+                reader.damage().into_iter().map(|damaged| (*collector, damaged.seqs)).collect()
+            }
+            Kind::Objects { lost, .. } => lost.clone(),
         }
     }
 }
@@ -90,15 +105,20 @@ fn take(left: &mut std::vec::IntoIter<Left>) -> Vec<Left> {
     together
 }
 
-fn read_object(place: &Place, Left { epoch, first, object }: &Left, stats: &Stats) -> Result<Vec<Entry>, OpenError> {
+/// An object's records, and the names of those that were lost.
+type Parts = (Vec<Entry>, Vec<(Uuid, Range<u64>)>);
+
+fn read_object(place: &Place, Left { epoch, first, object }: &Left, stats: &Stats) -> Result<Parts, OpenError> {
     let path = place.object(*epoch, object.base);
     let content = match &object.content {
         Some(content) => content.clone(),
         None => place.read(&path)?.unwrap_or_default(),
     };
-    let Parsed { records, damaged_bytes } =
+    let Parsed { records, damaged_bytes, end } =
         object::parse(&content, *epoch, object.base).map_err(|version| OpenError::object(&path, version))?;
+    let mut lost = Vec::new();
     if damaged_bytes > 0 {
+        lost = object::gaps(&records, object.base..end).map(|gap| (*epoch, gap)).collect();
         stats.damaged_ranges.fetch_add(1, Relaxed);
         stats.damaged_bytes.fetch_add(damaged_bytes as u64, Relaxed);
         set_aside(place, *epoch, object.base, &path, content);
@@ -110,7 +130,7 @@ fn read_object(place: &Place, Left { epoch, first, object }: &Left, stats: &Stat
         payload,
         may_duplicate: object.late,
     });
-    Ok(entries.collect())
+    Ok((entries.collect(), lost))
 }
 
 /// Keeps a copy of a damaged object, for people.

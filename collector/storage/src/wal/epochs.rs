@@ -138,6 +138,11 @@ fn read_note(place: &Place, epoch: Uuid) -> Result<Option<Note>, OpenError> {
     }
 }
 
+/// Whether these bytes are an epoch's note, of whatever version.
+pub fn is_note(bytes: &Bytes) -> bool {
+    serde_json::from_slice::<Note>(bytes).is_ok()
+}
+
 fn size(place: &Place, epoch: Uuid, base: u64) -> Result<Option<u64>, StoreError> {
     match place.persist(|| place.store.size(&place.object(epoch, base))) {
         Err(error) if error.is_not_found() => Ok(None),
@@ -168,8 +173,8 @@ fn follow(place: &Place, epoch: Uuid, listed: BTreeMap<u64, u64>, kept: &AtomicU
             found.insert(end, object);
             next = Some(end);
         } else if let Some(next) = next {
-            // An object that was under way when its process died: nothing from here on was acked.
-            tracing::warn!(%epoch, first = end, next, "records are missing in the WAL; those after them were not acked");
+            // An object that was under way when its process died: then nothing from here on was acked. Or it was deleted.
+            tracing::warn!(%epoch, first = end, next, "records are missing in the WAL: a PUT that was cut off, or an object that was lost");
         }
     }
     Ok(found.into_values().collect())

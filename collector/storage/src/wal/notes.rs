@@ -160,6 +160,11 @@ pub fn is_whole(sealed: &[u8]) -> bool {
 
 const SEAL: &str = "{\"crc32c\":\"";
 
+/// Whether these bytes are a checkpoint as it lies in a store.
+pub fn is_checkpoint(bytes: &Bytes) -> bool {
+    open(bytes).is_some()
+}
+
 fn slot(number: u64) -> String {
     format!("{CHECKPOINT}.{}", number % 2)
 }

@@ -1,5 +1,7 @@
 //! The bytes of an object of the WAL: header, records as the log lays them out, trailer. `docs/formats.md` has the tables.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use clew_common::log::{RECORD_HEAD_BYTES, Record, RecordHead, record_head};
 use crc32c::crc32c;
@@ -68,6 +70,8 @@ pub struct Parsed {
     pub records: Vec<(u64, u8, Bytes)>,
     /// Bytes where a valid record or the trailer should be and none is.
     pub damaged_bytes: usize,
+    /// The number after the last record that it had, as far as can be told.
+    pub end: u64,
 }
 
 /// An object was written by a newer program.
@@ -105,7 +109,16 @@ pub fn parse(bytes: &Bytes, epoch: Uuid, base: u64) -> Result<Parsed, UnknownVer
         // Cut off between two records, or one is missing though all that is there proves right.
         parsed.damaged_bytes = TRAILER_BYTES;
     }
+    // Without a trailer nobody knows whether there was one more.
+    parsed.end = whole.unwrap_or(seq + 1);
     Ok(parsed)
+}
+
+/// The numbers of `all` that none of the records has.
+pub fn gaps(records: &[(u64, u8, Bytes)], all: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let firsts = std::iter::once(all.start).chain(records.iter().map(|(seq, ..)| seq + 1));
+    let ends = records.iter().map(|(seq, ..)| *seq).chain([all.end]);
+    firsts.zip(ends).map(|(first, end)| first..end).filter(|gap| !gap.is_empty())
 }
 
 /// The first valid record from `from` on whose number is `seq`, or a higher one that the bytes passed over can account for.
@@ -150,7 +163,7 @@ mod tests {
     #[test]
     fn an_object_comes_back_as_it_was_put() {
         let bytes = encode(EPOCH, 7, &records(4));
-        assert_eq!(parse(&bytes, EPOCH, 7), Ok(Parsed { records: expected(7..11), damaged_bytes: 0 }));
+        assert_eq!(parse(&bytes, EPOCH, 7), Ok(Parsed { records: expected(7..11), damaged_bytes: 0, end: 11 }));
         assert_eq!(end_of(&bytes, 7, bytes.len() as u64), Some(11));
         assert_eq!(base_of(&file_name(7)), Some(7));
         assert_eq!(base_of("00000000000000000000.wal"), None);
@@ -162,7 +175,8 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let Ok(Parsed { records, damaged_bytes }) = parse(&flipped.into(), EPOCH, 7) else { continue };
+            let Ok(Parsed { records, damaged_bytes, end }) = parse(&flipped.into(), EPOCH, 7) else { continue };
+            assert!(end >= 11, "bit {bit}");
             assert!(damaged_bytes > 0, "bit {bit}");
             assert!(records.len() >= 3, "bit {bit}: {records:?}");
             let whole = expected(7..11);
@@ -174,9 +188,9 @@ mod tests {
     fn an_object_that_is_cut_short_gives_the_records_before_the_cut() {
         let bytes = encode(EPOCH, 7, &records(4));
         for len in 0..bytes.len() {
-            let Parsed { records, damaged_bytes } = parse(&bytes.slice(..len), EPOCH, 7).unwrap();
+            let Parsed { records, damaged_bytes, end } = parse(&bytes.slice(..len), EPOCH, 7).unwrap();
             assert_eq!(records, expected(7..7 + records.len() as u64), "cut at {len}");
-            assert!(damaged_bytes > 0, "cut at {len}");
+            assert!(damaged_bytes > 0 && end > 7 + records.len() as u64, "cut at {len}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 
 const VERSION: u32 = 1;
 /// The file, in the folder of the name.
-const FILE: &str = "owner";
+pub const FILE: &str = "owner";
 /// How often a start looks whether the heartbeat goes on.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -47,11 +47,19 @@ impl Owner {
     /// Those of the store.
     pub fn read(place: &Place) -> Result<Option<Self>, StoreError> {
         let Some(bytes) = place.read(&place.file(FILE))? else { return Ok(None) };
-        let owner = serde_json::from_slice::<Self>(&bytes);
+        let owner = Self::parse(&bytes);
         if let Err(error) = &owner {
             tracing::warn!(%error, path = place.file(FILE), "the owner file cannot be read");
         }
         Ok(owner.ok())
+    }
+
+    /// What the file says.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
     }
 
     /// Writes the file.

@@ -1,13 +1,19 @@
 //! Reads the logs of a store from outside: no epoch is begun, nothing is changed, whoever writes them goes on.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clew_common::{ids::Tenant, world::World};
 use uuid::Uuid;
 
-use super::{OpenError, epochs, object, owner::Owner, place::Place};
-use crate::store::Store;
+use super::{
+    Notes, OpenError,
+    epochs::{self, Epoch},
+    notes, object,
+    owner::{self, Owner},
+    place::Place,
+};
+use crate::{identity, store::Store};
 
 /// What a log holds.
 pub enum Peeked {
@@ -21,8 +27,10 @@ pub enum Peeked {
         /// Where it lies.
         path: String,
     },
-    /// Bytes that are none.
-    Damaged { path: String, bytes: usize },
+    /// What cannot be read.
+    Damaged { path: String, what: String },
+    /// Records that are not there, between two objects: it cannot be told why.
+    Missing { epoch: String, seqs: Range<u64> },
 }
 
 /// Goes through all objects of all logs. Blocking. What is deleted meanwhile is passed over: it is in blocks by then.
@@ -33,8 +41,15 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
     for name in names(store)? {
         let place = Place::new(store.clone(), world.clone(), &name);
         let owner = Owner::read(&place)?;
-        for epoch in epochs::find(&place, owner.as_ref())? {
+        let epochs = epochs::find(&place, owner.as_ref())?;
+        small_files(&place, &epochs, &mut each)?;
+        for epoch in epochs {
+            let mut next = None;
             for object in epoch.objects {
+                let gap = next.unwrap_or(object.base)..object.base;
+                if !gap.is_empty() {
+                    each(Peeked::Missing { epoch: place.of_epoch(epoch.id, ""), seqs: gap });
+                }
                 let path = place.object(epoch.id, object.base);
                 let content = match object.content {
                     Some(content) => content,
@@ -43,15 +58,50 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
                         None => continue,
                     },
                 };
-                let object::Parsed { records, damaged_bytes } = object::parse(&content, epoch.id, object.base)
+                let object::Parsed { records, damaged_bytes, end } = object::parse(&content, epoch.id, object.base)
                     .map_err(|version| OpenError::object(&path, version))?;
+                let lost: Vec<_> = object::gaps(&records, object.base..end).collect();
+                next = Some(object.end.max(end));
                 for (seq, kind, payload) in records {
                     each(Peeked::Record { source: (epoch.id, seq), kind, payload, path: path.clone() });
                 }
                 if damaged_bytes > 0 {
-                    each(Peeked::Damaged { path, bytes: damaged_bytes });
+                    let what = match (lost.first(), lost.last()) {
+                        (Some(first), Some(last)) => format!(
+                            "records between {} and {} were there: those in no block are lost",
+                            first.start,
+                            last.end - 1
+                        ),
+                        _ => "no record was there".to_owned(),
+                    };
+                    each(Peeked::Damaged { path, what: format!("{damaged_bytes} bytes are damaged: {what}") });
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Tells of small files that cannot be read.
+fn small_files(place: &Place, epochs: &[Epoch], each: &mut impl FnMut(Peeked)) -> Result<(), OpenError> {
+    let mut look = |path: String, harm: &str, is_whole: &dyn Fn(&Bytes) -> bool| {
+        if place.read(&path)?.is_some_and(|bytes| !is_whole(&bytes)) {
+            each(Peeked::Damaged { path, what: format!("it is damaged: {harm}") });
+        }
+        Ok::<_, OpenError>(())
+    };
+    let no_second = "a second collector with this name would not be noticed";
+    look(place.file(owner::FILE), no_second, &|bytes| Owner::parse(bytes).is_ok())?;
+    let identity = place.file(identity::FILE);
+    // One of a newer program is not damaged: the collector says what it thinks of it.
+    look(identity.clone(), "the store gets a new name", &|bytes| {
+        !matches!(identity::parse(bytes, &identity), Ok(None))
+    })?;
+    for epoch in epochs {
+        let note = place.of_epoch(epoch.id, epochs::NOTE);
+        look(note, "what the epoch holds may be counted twice until it is merged", &epochs::is_note)?;
+        for slot in Notes::files_of_epoch() {
+            look(place.of_epoch(epoch.id, slot), "the one before is used", &notes::is_checkpoint)?;
         }
     }
     Ok(())

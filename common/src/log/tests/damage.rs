@@ -66,6 +66,12 @@ async fn a_flipped_bit_anywhere_costs_no_more_than_the_record_it_is_in() {
             while log.reader.next_start(&mut cursor, 20).unwrap().is_some() {}
             let noticed = stat(&log, |stats| &stats.damaged_ranges) + log.recovery.torn_bytes;
             assert!(hit.is_none() || noticed > 0, "{what} went unnoticed");
+            let damage = log.reader.damage();
+            let lost: Vec<u64> = damage.iter().flat_map(|damaged| damaged.seqs.clone()).collect();
+            let torn = log.recovery.torn_bytes > 0;
+            assert_eq!(lost, Vec::from_iter(hit.map(|(hit, _)| hit.seq).filter(|_| !torn)), "{what}");
+            assert!(damage.iter().all(|damaged| damaged.path == segment_path(base)), "{what}: {damage:?}");
+            assert!(damage.iter().all(|damaged| (0..damaged.bytes).any(|at| damaged.offset + at == byte)), "{what}");
 
             let next = append(&log, &payload(77, 30)).await.unwrap().seq;
             assert!(next > 10, "{what}: {next} was used before");
