@@ -86,6 +86,8 @@ impl Options {
         for url in &self.collectors {
             sender::endpoint(url).map_err(Error::Options)?;
         }
+        rule(!self.data.is_file(), "data is a file: it has to be a folder")?;
+        server::distinct(&[("grpc", self.grpc), ("http", self.http), ("admin", self.admin)]).map_err(Error::Options)?;
         rule(self.segment_bytes.0 >= 1 << 20, "segment_bytes is under 1MiB")?;
         rule(self.segment_bytes.0 <= 1 << 30, "segment_bytes is over 1GiB")?;
         rule(self.max_queue_bytes.0 >= 2 * self.segment_bytes.0, "max_queue_bytes is under two times segment_bytes")?;
@@ -101,6 +103,7 @@ impl Options {
         server::Limits {
             max_connections: self.max_connections,
             idle: Duration::from_secs(self.idle_timeout_s),
+            multi_tenancy: self.multi_tenancy,
             ..server::Limits::default()
         }
     }

@@ -2,10 +2,10 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use clew_agent::{
     Agent, connect_over_tcp,
-    options::{Flags, Options},
+    options::{self, Flags, Options},
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
 
@@ -23,7 +23,7 @@ struct Cli {
     /// Check the configuration and exit
     #[arg(long)]
     check: bool,
-    /// Print the configuration in force as TOML and exit
+    /// Print the configuration in force as TOML, with what each setting means, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
@@ -53,10 +53,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let options: Options = config::load(cli.config.as_deref(), &cli.flags)?;
     options.check()?;
     if cli.print_config {
-        std::io::stdout().write_all(toml::to_string(&options)?.as_bytes())?;
+        let sources = [("", options::SOURCE), ("telemetry", telemetry::SOURCE)];
+        std::io::stdout().write_all(config::commented(&options, &sources)?.as_bytes())?;
         return Ok(());
     }
+    let unknown = config::unknown_variables(&Cli::command());
     if cli.check {
+        for name in &unknown {
+            writeln!(std::io::stderr(), "clew-agent: the environment variable {name} is no setting: see --help")?;
+        }
         writeln!(std::io::stdout(), "the configuration is good")?;
         return Ok(());
     }
@@ -65,6 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build()?;
     runtime.block_on(async {
         let _telemetry = telemetry::start("clew-agent", &options.telemetry)?;
+        unknown.iter().for_each(|name| tracing::warn!(name, "this environment variable is no setting: see --help"));
         let (stopper, drain) = shutdown::channel();
         tokio::spawn(stopper.on_signals(Duration::from_secs(options.drain_timeout_s)));
         let (grpc, http, admin) = (options.grpc, options.http, options.admin);

@@ -37,6 +37,8 @@ pub struct Options {
     pub max_request_bytes: Bytes,
     /// Memory for requests that are received or wait for the disk. Past it senders are told to retry. At least one request.
     pub max_memory_bytes: Bytes,
+    /// Whether requests may name their tenant. False: `X-Scope-OrgID` is not looked at.
+    pub multi_tenancy: bool,
     /// Connections at once, for each port. Fewer when the limit of open files is too low for them.
     pub max_connections: usize,
     /// Seconds after which a connection that says nothing is closed, and one whose request's headers are not complete.
@@ -50,6 +52,9 @@ pub struct Options {
     /// Logs and own traces.
     pub telemetry: telemetry::Options,
 }
+
+/// What is said of each option, for those who print them.
+pub const SOURCE: &str = include_str!("options.rs");
 
 impl Default for Options {
     fn default() -> Self {
@@ -68,6 +73,7 @@ impl Default for Options {
             segment_bytes: Bytes(64 << 20),
             max_request_bytes: Bytes(64 << 20),
             max_memory_bytes: Bytes(128 << 20),
+            multi_tenancy: true,
             max_connections: 4096,
             idle_timeout_s: 120,
             body_timeout_s: 30,
@@ -126,6 +132,10 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_AGENT_MAX_REQUEST_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_request_bytes: Option<Bytes>,
+    /// Whether requests may name their tenant
+    #[arg(long, value_name = "BOOL", env = "CLEW_AGENT_MULTI_TENANCY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_tenancy: Option<bool>,
     /// Memory for requests
     #[arg(long, value_name = "BYTES", env = "CLEW_AGENT_MAX_MEMORY_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

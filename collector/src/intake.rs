@@ -66,6 +66,8 @@ pub struct Intake {
     pub window_bytes: u64,
     /// Bytes of one batch after decompression.
     pub max_batch_bytes: usize,
+    /// Batches may name their tenant.
+    pub multi_tenancy: bool,
     /// Memory for batches on their way to the disk, in KiB.
     pub room: Arc<Semaphore>,
     /// When the log last said that agents are told to wait. Unix time in milliseconds.
@@ -210,6 +212,11 @@ impl AgentStream {
                 return self.refuse(batch.seq, reason).await;
             }
         };
+        let tenant = if self.intake.multi_tenancy { tenant } else { Tenant::default() };
+        if let Err(error) = self.intake.storage.admit(&tenant) {
+            metrics.refused("tenants", batch.spans);
+            return self.refuse(batch.seq, error.to_string()).await;
+        }
         // A batch of a lie may be larger than it says to become.
         let units = batch.raw_bytes.max(batch.payload.len() as u32).div_ceil(UNIT as u32);
         let room = self.intake.room.clone().acquire_many_owned(units).await.map_err(|error| error.to_string())?;

@@ -110,6 +110,17 @@ impl Options {
     /// Names the setting and what is wrong with it.
     pub fn check(&self) -> Result<(), Error> {
         let rule = |holds: bool, text: &str| if holds { Ok(()) } else { Err(Error::Options(text.to_owned())) };
+        rule(!self.data.is_file(), "data is a file: it has to be a folder")?;
+        self.store(&World::real())?;
+        server::distinct(&[
+            ("grpc", self.grpc),
+            ("http", self.http),
+            ("web", self.web),
+            ("tempo", self.tempo),
+            ("jaeger", self.jaeger),
+            ("admin", self.admin),
+        ])
+        .map_err(Error::Options)?;
         rule(self.segment_bytes.0 >= 1 << 20, "segment_bytes is under 1MiB")?;
         rule(self.segment_bytes.0 <= 1 << 30, "segment_bytes is over 1GiB")?;
         rule(self.max_wal_bytes.0 >= 2 * self.segment_bytes.0, "max_wal_bytes is under two times segment_bytes")?;
@@ -135,6 +146,7 @@ impl Options {
         rule(self.agent_window_bytes.0 >= 1 << 10, "agent_window_bytes is under 1KiB")?;
         rule(self.idle_timeout_s > 0, "idle_timeout_s is 0")?;
         rule(self.max_connections > 0, "max_connections is 0")?;
+        rule(self.max_tenants > 0, "max_tenants is 0")?;
         rule(self.max_lookups > 0 && self.max_lookups <= Semaphore::MAX_PERMITS, "max_lookups is 0, or too large")?;
         rule(self.max_lookup_bytes.0 >= 1 << 20, "max_lookup_bytes is under 1MiB")?;
         rule(self.max_queries > 0, "max_queries is 0")?;
@@ -151,6 +163,7 @@ impl Options {
         server::Limits {
             max_connections: self.max_connections,
             idle: Duration::from_secs(self.idle_timeout_s),
+            multi_tenancy: self.multi_tenancy,
             ..server::Limits::default()
         }
     }
@@ -207,6 +220,7 @@ impl Collector {
                 flush_bytes: options.flush_bytes.0.min(options.max_memory_bytes.0 / 4) as usize,
                 flush_age: Duration::from_secs(options.flush_age_s),
                 max_memory_bytes: options.max_memory_bytes.0 as usize,
+                max_tenants: options.max_tenants,
                 layout: Layout::default(),
                 cache_bytes: options.cache_bytes.0 as usize,
                 sweep_delay: Duration::from_secs(options.sweep_delay_s),
@@ -254,6 +268,7 @@ impl Collector {
             collector_id,
             window_bytes: options.agent_window_bytes.0,
             max_batch_bytes: options.max_batch_bytes().min(half),
+            multi_tenancy: options.multi_tenancy,
             room: Intake::room(half),
             told_busy_ms: Arc::default(),
             world: world.clone(),

@@ -2,10 +2,10 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use clew_collector::{
     Collector, WORKERS,
-    options::{Flags, Options},
+    options::{self, Flags, Options},
 };
 use clew_common::{config, errors, shutdown, telemetry, world::World};
 
@@ -23,7 +23,7 @@ struct Cli {
     /// Check the configuration and exit
     #[arg(long)]
     check: bool,
-    /// Print the configuration in force as TOML and exit
+    /// Print the configuration in force as TOML, with what each setting means, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
@@ -53,16 +53,22 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let options: Options = config::load(cli.config.as_deref(), &cli.flags)?;
     options.check()?;
     if cli.print_config {
-        std::io::stdout().write_all(toml::to_string(&options)?.as_bytes())?;
+        let sources = [("", options::SOURCE), ("telemetry", telemetry::SOURCE)];
+        std::io::stdout().write_all(config::commented(&options, &sources)?.as_bytes())?;
         return Ok(());
     }
+    let unknown = config::unknown_variables(&Cli::command());
     if cli.check {
+        for name in &unknown {
+            writeln!(std::io::stderr(), "clew-collector: the environment variable {name} is no setting: see --help")?;
+        }
         writeln!(std::io::stdout(), "the configuration is good")?;
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(WORKERS).enable_all().build()?;
     let opened = runtime.block_on(async {
         let _telemetry = telemetry::start("clew-collector", &options.telemetry)?;
+        unknown.iter().for_each(|name| tracing::warn!(name, "this environment variable is no setting: see --help"));
         let (stopper, drain) = shutdown::channel();
         tokio::spawn(stopper.on_signals(Duration::from_secs(options.drain_timeout_s)));
         let (grpc, http, web) = (options.grpc, options.http, options.web);

@@ -81,6 +81,10 @@ pub struct Options {
     pub max_intake_bytes: Bytes,
     /// Bytes of batches that one agent may have in flight.
     pub agent_window_bytes: Bytes,
+    /// Whether requests and batches may name their tenant. False: `X-Scope-OrgID` is not looked at, and all is the tenant `default`'s.
+    pub multi_tenancy: bool,
+    /// Tenants that have spans here. Spans of further ones are refused. At least 1.
+    pub max_tenants: usize,
     /// Connections at once, for each port. Fewer when the limit of open files is too low for them.
     pub max_connections: usize,
     /// Seconds after which a connection that says nothing is closed, and one whose request's headers are not complete.
@@ -118,6 +122,9 @@ pub struct Options {
     pub telemetry: telemetry::Options,
 }
 
+/// What is said of each option, for those who print them.
+pub const SOURCE: &str = include_str!("options.rs");
+
 impl Default for Options {
     fn default() -> Self {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -147,6 +154,8 @@ impl Default for Options {
             max_request_bytes: Bytes(64 << 20),
             max_intake_bytes: Bytes(256 << 20),
             agent_window_bytes: Bytes(8 << 20),
+            multi_tenancy: true,
+            max_tenants: 10_000,
             max_connections: 4096,
             idle_timeout_s: 120,
             max_lookups: 256,
@@ -262,6 +271,14 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", env = "CLEW_COLLECTOR_MAX_INTAKE_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_intake_bytes: Option<Bytes>,
+    /// Whether requests may name their tenant
+    #[arg(long, value_name = "BOOL", env = "CLEW_COLLECTOR_MULTI_TENANCY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_tenancy: Option<bool>,
+    /// Tenants that have spans here
+    #[arg(long, value_name = "COUNT", env = "CLEW_COLLECTOR_MAX_TENANTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tenants: Option<usize>,
     /// What a lookup of a trace may read
     #[arg(long, value_name = "SIZE", env = "CLEW_COLLECTOR_MAX_LOOKUP_BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

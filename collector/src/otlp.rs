@@ -29,6 +29,7 @@ impl Store for OtlpStore {
         let (storage, work) = (self.storage.clone(), self.work);
         Box::pin(async move {
             let busy = |error: AppendError| StoreError::Busy(error.to_string());
+            storage.admit(&head.tenant).map_err(|error| StoreError::Refused(error.to_string()))?;
             let place = storage.room(raw.len(), PATIENCE).await.map_err(busy)?;
             let opener = storage.clone();
             let raw_bytes = raw.len() as u32;
@@ -38,6 +39,7 @@ impl Store for OtlpStore {
             storage.append(place, head, payload, decoded).await.map_err(|error| match error {
                 AppendError::Wal(error) => error.into(),
                 AppendError::Memory { .. } => busy(error),
+                AppendError::Tenants { .. } => StoreError::Refused(error.to_string()),
             })
         })
     }

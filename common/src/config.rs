@@ -1,6 +1,9 @@
 //! Configuration: defaults, then a TOML file, then the environment and flags.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -49,6 +52,57 @@ pub fn load<O: DeserializeOwned>(file: Option<&Path>, flags: &impl Serialize) ->
     let flags = toml::Table::try_from(flags).map_err(|error| ConfigError::Flags(error.to_string()))?;
     merge(&mut table, flags);
     table.try_into().map_err(|error: toml::de::Error| ConfigError::Flags(error.message().to_owned()))
+}
+
+/// The options as TOML, each below what the source that declares it says of it. `sources` has the source for each table; the name of the
+/// outermost one is empty.
+///
+/// # Errors
+/// When the options cannot be written as TOML.
+pub fn commented(options: &impl Serialize, sources: &[(&str, &str)]) -> Result<String, toml::ser::Error> {
+    let (text, mut table, mut out) = (toml::to_string(options)?, "", String::new());
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            table = name;
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let source = sources.iter().find(|(of, _)| *of == table).map_or("", |(_, source)| source);
+            out.push('\n');
+            said_of(source, key).for_each(|said| out.extend(["# ", said, "\n"]));
+        }
+        out.extend([line, "\n"]);
+    }
+    Ok(out)
+}
+
+/// The lines of the comment above a field's declaration.
+fn said_of<'a>(source: &'a str, field: &str) -> impl Iterator<Item = &'a str> {
+    let declared = format!("pub {field}: ");
+    let before = source.lines().take_while(|line| !line.trim_start().starts_with(&declared));
+    let mut comment = Vec::new();
+    for line in before.map(str::trim_start) {
+        match line.strip_prefix("///") {
+            Some(said) => comment.push(said.trim_start()),
+            None if line.starts_with("#[") => {}
+            None => comment.clear(),
+        }
+    }
+    comment.into_iter()
+}
+
+/// Environment variables that look like settings of the program that `command` describes, and are none: most likely mistyped. Those that
+/// Kubernetes sets for a service of the program's name are left out.
+pub fn unknown_variables(command: &clap::Command) -> Vec<String> {
+    let prefix = format!("{}_", command.get_name().to_uppercase().replace('-', "_"));
+    let known: Vec<&OsStr> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
+    let names = std::env::vars_os().map(|(name, _)| name).filter(|name| !known.contains(&name.as_os_str()));
+    names.filter_map(|name| name.into_string().ok()).filter(|name| looks_like_a_setting(name, &prefix)).collect()
+}
+
+fn looks_like_a_setting(name: &str, prefix: &str) -> bool {
+    let of_kubernetes = |rest: &str| {
+        rest == "PORT" || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| rest.starts_with(start))
+    };
+    name.strip_prefix(prefix).is_some_and(|rest| !of_kubernetes(rest))
 }
 
 /// Puts `over` over `table`, table by table.
@@ -167,6 +221,29 @@ mod tests {
         let config = file("data = 'x'\nlimits = 5\n");
         let error = load::<Options>(Some(config.path()), &Flags { data: None }).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("limits"), "{error}");
+    }
+
+    #[test]
+    fn options_are_printed_below_what_their_source_says_of_them() {
+        let source =
+            "struct Options {\n    /// Where it\n    /// lies.\n    #[x]\n    pub data: X,\n    pub limit: X,\n}";
+        let printed = commented(&Written { data: "x", limit: 2 }, &[("", source)]).unwrap();
+        assert_eq!(printed, "\n# Where it\n# lies.\ndata = \"x\"\n\nlimit = 2\n");
+    }
+
+    #[derive(Serialize)]
+    struct Written {
+        data: &'static str,
+        limit: u64,
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_for_a_service_are_not_taken_for_settings() {
+        let looks = |name: &str| looks_like_a_setting(name, "CLEW_AGENT_");
+        assert!(looks("CLEW_AGENT_DATAA") && looks("CLEW_AGENT_PORTS"));
+        for other in ["CLEW_AGENT_PORT", "CLEW_AGENT_PORT_4317_TCP", "CLEW_AGENT_SERVICE_HOST", "CLEW_DATA", "PATH"] {
+            assert!(!looks(other), "{other}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ mod limits;
 mod tests;
 mod timed;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{extract::Request, middleware::map_request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use self::timed::Timed;
-use crate::shutdown::Drain;
+use crate::{ids::TENANT_HEADER, shutdown::Drain};
 
 pub use self::limits::Limits;
 
@@ -90,8 +91,27 @@ impl Metrics {
     }
 }
 
+/// Checks that no two of these listeners have the same address. Those with port 0 never have.
+///
+/// # Errors
+/// Names two that have.
+pub fn distinct(listeners: &[(&str, SocketAddr)]) -> Result<(), String> {
+    for (at, (name, address)) in listeners.iter().enumerate().filter(|(_, (_, address))| address.port() != 0) {
+        if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| other == address) {
+            return Err(format!("{other} and {name} are both {address}: each needs a port of its own"));
+        }
+    }
+    Ok(())
+}
+
+async fn without_tenant(mut request: Request) -> Request {
+    request.headers_mut().remove(TENANT_HEADER);
+    request
+}
+
 /// Serves `router` until `drain` begins, then finishes the requests that run; cut short when `drain` hurries.
 pub async fn serve<L: Listen>(mut listener: L, router: axum::Router, limits: Limits, metrics: Metrics, drain: Drain) {
+    let router = if limits.multi_tenancy { router } else { router.layer(map_request(without_tenant)) };
     let builder = Arc::new(connection_builder(limits));
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();

@@ -21,6 +21,9 @@ pub struct Options {
     pub traces: String,
 }
 
+/// What is said of each option, for those who print them.
+pub const SOURCE: &str = include_str!("telemetry.rs");
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

@@ -53,6 +53,8 @@ struct Report {
     store_wal: Option<Wal>,
     blocks: usize,
     spans: u64,
+    /// Blocks in whose place others have come: their spans are in those.
+    replaced: usize,
     damage: Vec<Damage>,
     /// What could not be looked at, and why.
     unseen: Vec<Damage>,
@@ -109,9 +111,11 @@ impl Args {
         };
         let shown = io::stderr().is_terminal();
         let bar = if shown { ProgressBar::new(found.len() as u64) } else { ProgressBar::hidden() };
+        let replaced = verify::replaced(&found);
         for found in &found {
             bar.inc(1);
             match verify::look(&**store, found) {
+                Look::Whole { .. } if replaced.contains(&found.id) => report.replaced += 1,
                 Look::Whole { spans } => {
                     report.blocks += 1;
                     report.spans += spans;
@@ -184,6 +188,9 @@ impl Report {
             }
         }
         writeln!(out, "blocks: {} with {} spans", self.blocks, output::thousands(self.spans))?;
+        if self.replaced > 0 {
+            writeln!(out, "        {} more are replaced by others, and will go", self.replaced)?;
+        }
         if self.unfinished > 0 {
             writeln!(out, "        {} more are being written, or were left by a crash", self.unfinished)?;
         }

@@ -114,6 +114,7 @@ fn open(folder: &Path) -> Result<Snapshot, Box<dyn std::error::Error>> {
         flush_bytes: 256 << 20,
         flush_age: Duration::from_secs(300),
         max_memory_bytes: 1 << 30,
+        max_tenants: 100,
         layout: Layout::default(),
         cache_bytes: 64 << 20,
         sweep_delay: Duration::from_secs(600),

@@ -193,6 +193,9 @@ impl Contents {
         blocks.damaged.retain(|(path, _)| !catalogue::id_of(path).is_some_and(|id| gone.contains(&id)));
         blocks.whole.extend(by);
         blocks.whole.sort_by_key(|block| block.meta().id);
+        if blocks.whole.is_empty() && blocks.damaged.is_empty() {
+            state.blocks.remove(tenant);
+        }
     }
 
     /// A block that could not be read before can be read now. Gives those that are not to be found any more: the ones that it
@@ -278,6 +281,18 @@ impl Contents {
             generations: first..=state.number,
             blocks: state.blocks.get(tenant).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whether a tenant has something here, or fewer than `max` others have.
+    pub fn admits(&self, tenant: &Tenant, max: usize) -> bool {
+        let state = self.state.read();
+        let generations = || state.sealed.iter().chain([&state.active]);
+        if state.blocks.contains_key(tenant) || generations().any(|generation| generation.table(tenant).is_some()) {
+            return true;
+        }
+        let fresh = generations().flat_map(|generation| generation.tables()).map(|(tenant, _)| tenant);
+        let fresh: HashSet<Tenant> = fresh.filter(|tenant| !state.blocks.contains_key(tenant)).collect();
+        state.blocks.len() + fresh.len() < max
     }
 
     /// All tenants with their blocks.

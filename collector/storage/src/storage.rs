@@ -64,6 +64,8 @@ pub struct Options {
     pub flush_age: Duration,
     /// Memory for spans that are in no block yet. Past it appends are refused.
     pub max_memory_bytes: usize,
+    /// Tenants that have spans here. Those of further ones are not admitted.
+    pub max_tenants: usize,
     /// How the files of blocks are cut.
     pub layout: Layout,
     /// Memory for what was read of blocks.
@@ -172,6 +174,14 @@ pub enum AppendError {
         /// Bytes allowed.
         budget: usize,
     },
+    /// The tenant is new, and there are as many as there may be.
+    #[error(
+        "spans of {max} tenants are stored, the most that are allowed (max_tenants): those of another one are refused"
+    )]
+    Tenants {
+        /// How many.
+        max: usize,
+    },
 }
 
 impl AppendError {
@@ -180,12 +190,13 @@ impl AppendError {
         match self {
             Self::Wal(error) => error.is_retryable(),
             Self::Memory { .. } => true,
+            Self::Tenants { .. } => false,
         }
     }
 
     /// Whether it never will.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Wal(log::AppendError::TooLarge { .. }))
+        matches!(self, Self::Wal(log::AppendError::TooLarge { .. }) | Self::Tenants { .. })
     }
 }
 
@@ -269,6 +280,15 @@ impl Storage {
         // A request may be in the checkpoint and in the WAL.
         let known = inner.recent.settle();
         Ok(Opened { storage: Self(inner), collector_id, salt, known, spans })
+    }
+
+    /// Whether a tenant's spans may be stored.
+    ///
+    /// # Errors
+    /// When it has none here, and too many others have.
+    pub fn admit(&self, tenant: &Tenant) -> Result<(), AppendError> {
+        let max = self.0.options.max_tenants;
+        if self.0.contents.admits(tenant, max) { Ok(()) } else { Err(AppendError::Tenants { max }) }
     }
 
     /// Waits until there is memory for spans of about so many bytes, for `patience` at most. Until they are appended, it is kept for them.

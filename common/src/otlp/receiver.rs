@@ -287,6 +287,7 @@ impl Receiver {
             self.packer.store(Request { tenant, body, spans, traces, permit }).await.map_err(|error| match error {
                 StoreError::Busy(what) => Refusal::Overloaded { what, retry_after: Duration::from_secs(1) },
                 StoreError::Closed(what) => Refusal::Overloaded { what, retry_after: Duration::from_secs(5) },
+                StoreError::Refused(why) => Refusal::Invalid(why),
                 StoreError::TooLarge { max } => Refusal::TooLarge { what: "packed for the log", max: max as usize },
             })?;
             self.metrics.spans.inc_by(spans.into());

@@ -17,11 +17,13 @@ pub struct Limits {
     /// A connection that sends nothing for this long is closed, and one whose request's headers are not complete after
     /// this. HTTP/2 pings keep a living peer from this.
     pub idle: Duration,
+    /// Requests may name their tenant. False: what they say of it is not looked at, and all are the default one's.
+    pub multi_tenancy: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 4096, max_streams: 256, idle: Duration::from_secs(120) }
+        Self { max_connections: 4096, max_streams: 256, idle: Duration::from_secs(120), multi_tenancy: true }
     }
 }
 

@@ -43,6 +43,32 @@ async fn odd_times_are_stored_and_found() -> Result<()> {
     pair.still_serves().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_a_span_starts_a_search_without_a_range_finds_it() -> Result<()> {
+    let pair = Pair::start(&[], &["--flush-age-s=1"])?;
+    let edge = i64::MAX as u64;
+    let mut traces = Vec::new();
+    for start in [0, 1, edge - 1, edge, edge + 1, edge + 2, u64::MAX] {
+        let trace = spans::id();
+        let span = Span { start_time_unix_nano: start, end_time_unix_nano: start, ..spans::span(trace) };
+        grpc::export(pair.collector.grpc, &spans::request([span])).await?.accepted()?;
+        traces.push(hex::encode(trace));
+    }
+    traces.sort_unstable();
+    for in_a_block in [false, true] {
+        if in_a_block {
+            pair.collector.settle()?;
+        }
+        let url = format!("http://{}/api/search?q={{}}&limit=100", pair.collector.tempo);
+        let found: serde_json::Value = reqwest::get(url).await?.error_for_status()?.json().await?;
+        let ids = found["traces"].as_array().into_iter().flatten().filter_map(|trace| trace["traceID"].as_str());
+        let mut ids: Vec<String> = ids.map(|id| format!("{id:0>32}")).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, traces, "in a block: {in_a_block}");
+    }
+    Ok(())
+}
+
 /// Attributes are a map: their order need not be kept.
 fn by_key(mut spans: Vec<Span>) -> Vec<Span> {
     spans.iter_mut().for_each(|span| span.attributes.sort_by(|a, b| a.key.cmp(&b.key)));

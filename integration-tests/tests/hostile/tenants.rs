@@ -4,7 +4,7 @@ use anyhow::Result;
 use prost::Message;
 use tonic::Code;
 
-use crate::support::{Pair, SOON, grpc, grpc::Call, http, spans};
+use crate::support::{Pair, SOON, collector_door, grpc, grpc::Call, http, spans};
 
 const TENANT: &str = "x-scope-orgid";
 
@@ -69,4 +69,54 @@ async fn the_same_bytes_of_two_tenants_are_two_requests() -> Result<()> {
     }
     assert_eq!(pair.agent_door().metric("suppressed_retries_total"), 0);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_multi_tenancy_whatever_is_named_is_the_default_tenant() -> Result<()> {
+    let off = ["--multi-tenancy=false"];
+    // An agent that lets them name one, and one that does not.
+    for agent in [&[][..], &off] {
+        let pair = Pair::start(agent, &off)?;
+        let traces = [spans::id(), spans::id(), spans::id()];
+        let request = |trace| spans::request([spans::span(trace)]).encode_to_vec();
+        grpc::call(pair.agent.grpc, Call::plain(request(traces[0])).with(TENANT, "team-a")).await?.accepted()?;
+        grpc::call(pair.collector.grpc, Call::plain(request(traces[1])).with(TENANT, "../x")).await?.accepted()?;
+        let headers = [("content-type", "application/x-protobuf"), (TENANT, "team-b")];
+        http::post(pair.collector.http, &headers, request(traces[2])).await?.accepted()?;
+        pair.agent.wait_sent(SOON)?;
+        for trace in traces {
+            for tenant in [None, Some("default"), Some("team-c"), Some("../x")] {
+                let found = http::trace(pair.collector.tempo, trace, tenant).await?;
+                assert_eq!(found.map(|spans| spans.len()), Some(1), "{tenant:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_of_too_many_tenants_are_refused_and_those_of_the_others_are_taken() -> Result<()> {
+    let mut pair = Pair::start(&[], &["--max-tenants=2", "--flush-age-s=1"])?;
+    let request = || spans::request([spans::span(spans::id())]).encode_to_vec();
+    let call = |tenant| Call::plain(request()).with(TENANT, tenant);
+    for tenant in ["a", "b", "a"] {
+        grpc::call(pair.collector.grpc, call(tenant)).await?.accepted()?;
+    }
+    let refused = "spans of 2 tenants are stored";
+    grpc::call(pair.collector.grpc, call("c")).await?.refused(Code::InvalidArgument, refused)?;
+    let headers = [("content-type", "application/x-protobuf"), (TENANT, "c")];
+    http::post(pair.collector.http, &headers, request()).await?.refused(400, refused)?;
+    // What an agent has acked it keeps.
+    grpc::call(pair.agent.grpc, call("c")).await?.accepted()?;
+    grpc::call(pair.agent.grpc, call("b")).await?.accepted()?;
+    pair.agent.wait_sent(SOON)?;
+    assert_eq!(pair.agent_door().metric("rejected_spans_total"), 1);
+    let rejected = collector_door(&pair.collector).metric("agent_refused_batches_total{reason=\"tenants\"}");
+    assert_eq!(rejected, 1);
+    // They are known after a restart, whether in blocks or not.
+    pair.collector.settle()?;
+    assert!(pair.collector.process.stop(SOON)?);
+    pair.collector.restart()?;
+    grpc::call(pair.collector.grpc, call("b")).await?.accepted()?;
+    grpc::call(pair.collector.grpc, call("c")).await?.refused(Code::InvalidArgument, refused)
 }

@@ -91,9 +91,7 @@ impl Candidates {
         let mut hits: HashMap<[u8; 16], Hit> = HashMap::new();
         let mut last: Option<([u8; 16], Hit)> = None;
         let mut settle = |(trace, hit): ([u8; 16], Hit)| {
-            if hit.newest == i64::MIN {
-                return;
-            }
+            let Some(newest) = hit.newest else { return };
             let mut at = 0;
             let mut keeps = std::iter::from_fn(|| {
                 at += 1;
@@ -101,7 +99,7 @@ impl Candidates {
             });
             // What is missing here may be elsewhere.
             if possible(runner.pipeline, &mut keeps) || is_elsewhere(scope, unit, &trace) {
-                self.0.push(Candidate { newest: hit.newest, trace });
+                self.0.push(Candidate { newest, trace });
             }
         };
         for (part, read) in unit.parts.clone().zip(read) {
@@ -139,7 +137,7 @@ pub fn units(scope: &Scope, range: Range) -> Vec<Unit> {
         .blocks
         .iter()
         .enumerate()
-        .filter(|(_, (block, _))| block.meta().start_max >= range.start && block.meta().start_min < range.end)
+        .filter(|(_, (block, _))| range.meets(block.meta().start_min, block.meta().start_max))
         .map(|(at, (block, parts))| Unit { newest: block.meta().start_max, parts: parts.clone(), block: Some(at) })
         .collect();
     let memory = scope.memory.iter().filter(|(_, parts)| !parts.is_empty());
@@ -148,15 +146,15 @@ pub fn units(scope: &Scope, range: Range) -> Vec<Unit> {
     units
 }
 
-/// Which filters keep spans of a trace, and when the newest of those starts.
+/// Which filters keep spans of a trace, and when the newest of those in the range starts.
 #[derive(Clone, Copy)]
 struct Hit {
     filters: u32,
-    newest: i64,
+    newest: Option<i64>,
 }
 
 impl Hit {
-    const NONE: Self = Self { filters: 0, newest: i64::MIN };
+    const NONE: Self = Self { filters: 0, newest: None };
 
     fn add(&mut self, other: Self) {
         self.filters |= other.filters;
@@ -206,8 +204,8 @@ fn hits_of_block(
             let hit = &mut hits[place - first];
             hit.filters |= bit;
             let start = starts.value(row);
-            if start > hit.newest && range.has(start) {
-                hit.newest = start;
+            if Some(start) > hit.newest && range.has(start) {
+                hit.newest = Some(start);
             }
         }
     }
@@ -233,7 +231,7 @@ fn hits_of_batch(scope: &Scope, part: usize, kept: &[Kept], range: Range) -> Res
         let filters = bit_of(filter);
         for row in kept.mask.rows(opened.rows) {
             let start = starts.value(row);
-            let newest = if range.has(start) { start } else { i64::MIN };
+            let newest = range.has(start).then_some(start);
             match hits.last_mut() {
                 Some((trace, hit)) if *trace == ids[row] => hit.add(Hit { filters, newest }),
                 _ => hits.push((ids[row], Hit { filters, newest })),

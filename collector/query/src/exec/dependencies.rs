@@ -70,7 +70,7 @@ pub fn dependencies(
     let scope = Scope::open(snapshot, &cache.within(budget));
     let mut looked: Vec<(usize, Option<usize>)> = Vec::new();
     for (at, (block, parts)) in scope.blocks.iter().enumerate() {
-        if block.meta().start_max >= range.start && block.meta().start_min < range.end {
+        if range.meets(block.meta().start_min, block.meta().start_max) {
             looked.extend(parts.clone().map(|part| (part, Some(at))));
         }
     }

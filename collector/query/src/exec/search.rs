@@ -31,7 +31,13 @@ impl Range {
     /// Whether a time is in it.
     #[inline]
     pub fn has(&self, time: i64) -> bool {
-        self.start <= time && time < self.end
+        self.meets(time, time)
+    }
+
+    /// Whether one of the times from `first` to `last` is in it. A range that ends with the last of all times has that one too.
+    #[inline]
+    pub fn meets(&self, first: i64, last: i64) -> bool {
+        self.start <= last && (first < self.end || self.end == i64::MAX)
     }
 }
 

@@ -59,6 +59,7 @@ impl TestStore {
             flush_bytes: 64 << 20,
             flush_age: Duration::from_secs(300),
             max_memory_bytes: 64 << 20,
+            max_tenants: 100,
             layout,
             cache_bytes: 1 << 20,
             sweep_delay: Duration::from_secs(600),

@@ -47,6 +47,7 @@ pub(crate) fn options(max_memory_bytes: usize) -> Options {
         flush_bytes: max_memory_bytes,
         flush_age: Duration::from_secs(300),
         max_memory_bytes,
+        max_tenants: 100,
         layout: Layout::default(),
         cache_bytes: 1 << 20,
         sweep_delay: Duration::from_secs(600),

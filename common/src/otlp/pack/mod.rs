@@ -68,6 +68,9 @@ pub enum StoreError {
     /// The store is broken or closed; the program is about to stop. Retry (elsewhere).
     #[error("the store is closed: {0}")]
     Closed(String),
+    /// It is not wanted. Final.
+    #[error("{0}")]
+    Refused(String),
     /// It never fits. Final.
     #[error("packed, it is larger than the {max} bytes that the store takes")]
     TooLarge {
