@@ -99,10 +99,10 @@ pub fn unknown_variables(command: &clap::Command) -> Vec<String> {
 }
 
 fn looks_like_a_setting(name: &str, prefix: &str) -> bool {
-    let of_kubernetes = |rest: &str| {
-        rest == "PORT" || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| rest.starts_with(start))
+    let of_kubernetes = |name: &str| {
+        name.ends_with("_PORT") || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| name.contains(part))
     };
-    name.strip_prefix(prefix).is_some_and(|rest| !of_kubernetes(rest))
+    name.starts_with(prefix) && !of_kubernetes(name)
 }
 
 /// Puts `over` over `table`, table by table.
@@ -241,7 +241,14 @@ mod tests {
     fn variables_that_kubernetes_sets_for_a_service_are_not_taken_for_settings() {
         let looks = |name: &str| looks_like_a_setting(name, "CLEW_AGENT_");
         assert!(looks("CLEW_AGENT_DATAA") && looks("CLEW_AGENT_PORTS"));
-        for other in ["CLEW_AGENT_PORT", "CLEW_AGENT_PORT_4317_TCP", "CLEW_AGENT_SERVICE_HOST", "CLEW_DATA", "PATH"] {
+        for other in [
+            "CLEW_AGENT_PORT",
+            "CLEW_AGENT_ADMIN_SERVICE_HOST",
+            "CLEW_AGENT_PORT_4317_TCP",
+            "CLEW_AGENT_SERVICE_HOST",
+            "CLEW_DATA",
+            "PATH",
+        ] {
             assert!(!looks(other), "{other}");
         }
     }

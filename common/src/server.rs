@@ -97,11 +97,16 @@ impl Metrics {
 /// Names two that have.
 pub fn distinct(listeners: &[(&str, SocketAddr)]) -> Result<(), String> {
     for (at, (name, address)) in listeners.iter().enumerate().filter(|(_, (_, address))| address.port() != 0) {
-        if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| other == address) {
-            return Err(format!("{other} and {name} are both {address}: each needs a port of its own"));
+        if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| collide(other, address)) {
+            return Err(format!("{other} and {name} are both at {address}: each needs a port of its own"));
         }
     }
     Ok(())
+}
+
+fn collide(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 async fn without_tenant(mut request: Request) -> Request {

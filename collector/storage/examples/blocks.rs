@@ -1,6 +1,6 @@
 //! Turns a corpus (`clew load write`) into blocks, and says what each step takes.
 //!
-//! `cargo run --release -p clew-storage --example blocks -- CORPUS FOLDER [SPANS_A_BLOCK [SPANS_A_BATCH [PAGE_ROWS [GROUP_ROWS [LEVEL [SHAPE_BYTES]]]]]]`
+//! `cargo run --release -p clew-storage --example blocks -- CORPUS FOLDER [SPANS_A_BLOCK [SPANS_A_BATCH [PAGE_ROWS [GROUP_ROWS [LEVEL [SHAPE_BYTES [LEAST_PAGE_ROWS]]]]]]]`
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layout = Layout::default();
     let layout = Layout {
         page_rows: number(4, layout.page_rows)?,
+        least_page_rows: number(8, layout.least_page_rows)?,
         group_rows: number(5, layout.group_rows)?,
         level: number(6, layout.level as usize)? as i32,
         shape_bytes: Some(number(7, layout.shape_bytes.unwrap_or(0))?).filter(|bytes| *bytes > 0),

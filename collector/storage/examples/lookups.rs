@@ -61,8 +61,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         Ok::<_, BlockError>(())
     };
-    look_up(0..lookups.max(1), "lookups")?;
+    let lookups = lookups.max(1);
+    look_up(0..lookups, "lookups after a start")?;
+    look_up(lookups..2 * lookups, "of other traces")?;
     println!("{} MiB in the cache", cache.bytes() >> 20);
-    look_up(lookups.saturating_sub(500)..lookups.max(1), "of them again")?;
+    look_up((2 * lookups).saturating_sub(500)..2 * lookups, "of them again")?;
     Ok(())
 }

@@ -64,6 +64,15 @@ struct State {
     blocks: HashMap<Tenant, Arc<Blocks>>,
 }
 
+impl State {
+    /// A tenant without blocks is none.
+    fn forget_if_empty(&mut self, tenant: &Tenant) {
+        if self.blocks.get(tenant).is_some_and(|blocks| blocks.whole.is_empty() && blocks.damaged.is_empty()) {
+            self.blocks.remove(tenant);
+        }
+    }
+}
+
 /// An append on its way into the WAL.
 pub struct Ticket {
     contents: Arc<Contents>,
@@ -193,9 +202,7 @@ impl Contents {
         blocks.damaged.retain(|(path, _)| !catalogue::id_of(path).is_some_and(|id| gone.contains(&id)));
         blocks.whole.extend(by);
         blocks.whole.sort_by_key(|block| block.meta().id);
-        if blocks.whole.is_empty() && blocks.damaged.is_empty() {
-            state.blocks.remove(tenant);
-        }
+        state.forget_if_empty(tenant);
     }
 
     /// A block that could not be read before can be read now. Gives those that are not to be found any more: the ones that it
@@ -226,6 +233,7 @@ impl Contents {
     pub fn gone(&self, tenant: &Tenant, path: &str) {
         let mut state = self.state.write();
         Arc::make_mut(state.blocks.entry(tenant.clone()).or_default()).damaged.retain(|(other, _)| other != path);
+        state.forget_if_empty(tenant);
     }
 
     /// A tenant's blocks of other collectors than `owner` are these now.
@@ -236,6 +244,7 @@ impl Contents {
         let had = blocks.whole.iter().any(|block| !owner.owns(block.meta()))
             || blocks.damaged.iter().any(|(path, _)| is_foreign(path));
         if !had && foreign.whole.is_empty() && foreign.damaged.is_empty() {
+            state.forget_if_empty(tenant);
             return;
         }
         let blocks = Arc::make_mut(blocks);
@@ -253,6 +262,7 @@ impl Contents {
         blocks.damaged.extend(foreign.damaged);
         blocks.whole.extend(foreign.whole);
         blocks.whole.sort_by_key(|block| block.meta().id);
+        state.forget_if_empty(tenant);
     }
 
     /// This instant, for a tenant.
@@ -283,15 +293,20 @@ impl Contents {
         }
     }
 
-    /// Whether a tenant has something here, or fewer than `max` others have.
+    /// Whether a tenant has something here, or fewer than `max` others have. Those whose first spans are on their way do not count yet.
     pub fn admits(&self, tenant: &Tenant, max: usize) -> bool {
         let state = self.state.read();
         let generations = || state.sealed.iter().chain([&state.active]);
         if state.blocks.contains_key(tenant) || generations().any(|generation| generation.table(tenant).is_some()) {
             return true;
         }
-        let fresh = generations().flat_map(|generation| generation.tables()).map(|(tenant, _)| tenant);
-        let fresh: HashSet<Tenant> = fresh.filter(|tenant| !state.blocks.contains_key(tenant)).collect();
+        let mut fresh = HashSet::new();
+        for generation in generations() {
+            if state.blocks.len() + fresh.len() >= max {
+                return false;
+            }
+            generation.tenants(&mut fresh, |tenant| !state.blocks.contains_key(tenant));
+        }
         state.blocks.len() + fresh.len() < max
     }
 

@@ -28,7 +28,7 @@ pub enum SnapshotError {
     #[error("a block cannot be read: {0}")]
     Block(#[from] Arc<BlockError>),
     /// The WAL was damaged when the collector started. The next start no longer knows it, once what is left is in blocks.
-    #[error("about {0} records of the write-ahead log were damaged when the collector started, and are lost")]
+    #[error("about {0} records of the write-ahead log were damaged when the collector started: what they held is lost")]
     Lost(u64),
 }
 

@@ -31,7 +31,10 @@ impl Kept {
     /// Cut into row groups of so many rows, of which each has several pages.
     pub fn cut(blocks: usize, group_rows: usize) -> Self {
         let page_rows = (group_rows / 4 / 8 * 8).max(8);
-        Self { blocks, layout: Layout { group_rows, page_rows, level: 1, shape_bytes: Some(0) } }
+        Self {
+            blocks,
+            layout: Layout { group_rows, page_rows, least_page_rows: page_rows / 2, level: 1, shape_bytes: Some(0) },
+        }
     }
 }
 

@@ -313,7 +313,9 @@ impl Compactor {
             writer.finish(resources.values())?;
             Ok(())
         };
-        let mut layout = self.sizes.layout;
+        let spans = metas().map(|meta| meta.spans).sum();
+        let lasts = pick::is_last(spec.level, spans);
+        let mut layout = if lasts { self.sizes.layout.lasting() } else { self.sizes.layout };
         loop {
             match (write(layout), layout.with_fewer_shapes()) {
                 (Err(CompactError::Write(WriteError::TooManyShapes)), Some(fewer)) => layout = fewer,

@@ -40,7 +40,7 @@ pub fn pick(candidates: &[Candidate], today: u64) -> Option<Job> {
     let mut days: Vec<u64> = candidates.iter().map(|block| block.day).collect();
     days.sort_unstable();
     days.dedup();
-    let small = |block: &&Candidate| block.level < LAST_LEVEL && block.spans <= MAX_SPANS / 2;
+    let small = |block: &&Candidate| !is_last(block.level, block.spans);
     for day in days {
         let of_day = || candidates.iter().filter(|block| block.day == day).filter(small);
         for level in 0..LAST_LEVEL {
@@ -57,6 +57,11 @@ pub fn pick(candidates: &[Candidate], today: u64) -> Option<Job> {
         }
     }
     None
+}
+
+/// Whether a block of this level with so many spans is never rewritten.
+pub fn is_last(level: u8, spans: u64) -> bool {
+    level >= LAST_LEVEL || spans > MAX_SPANS / 2
 }
 
 /// The first blocks that together do not become too large.
@@ -87,6 +92,8 @@ mod tests {
         assert_eq!((job.inputs.len(), job.level), (8, 1));
         assert_eq!(pick(&blocks(10, 1, 1000, 8), 10).unwrap().level, 2);
         assert_eq!(pick(&blocks(10, 2, 1000, 50), 10), None);
+        assert_eq!(pick(&blocks(10, 1, MAX_SPANS / 2 + 1, 50), 10), None);
+        assert!(is_last(2, 1) && is_last(1, MAX_SPANS / 2 + 1) && !is_last(1, MAX_SPANS / 2));
     }
 
     #[test]

@@ -40,8 +40,10 @@ struct Merging {
     compactor: Compactor,
 }
 
-const SIZES: Sizes =
-    Sizes { window_rows: 160, layout: Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None } };
+const SIZES: Sizes = Sizes {
+    window_rows: 160,
+    layout: Layout { group_rows: 64, page_rows: 16, least_page_rows: 8, level: 1, shape_bytes: None },
+};
 
 fn spec(tenant: Tenant, number: u128) -> Spec {
     Spec { created_ms: 10 * DAY_MS, ..Spec::new(Uuid::from_u128(number), tenant) }

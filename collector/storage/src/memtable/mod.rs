@@ -6,7 +6,7 @@
 mod table;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -52,6 +52,12 @@ impl Generation {
     /// All tenants' batches.
     pub fn tables(&self) -> Vec<(Tenant, Arc<Table>)> {
         self.tables.read().iter().map(|(tenant, table)| (tenant.clone(), table.clone())).collect()
+    }
+
+    /// Adds those tenants that have batches and are `wanted`.
+    pub fn tenants(&self, all: &mut HashSet<Tenant>, wanted: impl Fn(&Tenant) -> bool) {
+        let tables = self.tables.read();
+        all.extend(tables.keys().filter(|tenant| wanted(tenant)).cloned());
     }
 
     /// Publishes the spans of the WAL record `seq`: from now on they can be found.

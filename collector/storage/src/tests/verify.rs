@@ -191,6 +191,27 @@ async fn what_is_damaged_or_missing_of_a_wal_in_a_store_is_named_and_makes_answe
     assert!(is_partial(&open_in_store(&disk, 2).storage));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flip_in_the_header_of_an_object_of_the_wal_costs_nothing() {
+    let disk = SimDisk::new();
+    let storage = open_in_store(&disk, 1).storage;
+    for seq in 1..=3 {
+        append(&storage, "a", seq, &[seq as u8], "x").await.unwrap();
+    }
+    drop(storage);
+    disk.kill();
+    let files = store(&disk).list("wal").unwrap().into_iter().map(|file| file.path);
+    let object = files.filter(|path| path.ends_with(".wal")).nth(1).unwrap();
+    disk.flip(&Path::new("/store/blocks").join(&object), 2, 0);
+    let mut damage = Vec::new();
+    let read = read_store_wals(&store(&disk), &world(&disk), |_, _| (), |found| damage.push(found)).unwrap();
+    assert_eq!((read.records, read.missing.len()), (3, 0));
+    assert!(matches!(&damage[..], [one] if one.place == object && one.what.contains("no record")), "{damage:?}");
+    let storage = open_in_store(&disk, 2).storage;
+    assert_eq!(storage.wal().stats().damaged_ranges.load(Relaxed), 1);
+    assert!(!is_partial(&storage));
+}
+
 /// The files of the WAL, in order.
 fn segments(disk: &SimDisk) -> Vec<PathBuf> {
     let mut names = disk.list(Path::new("/store/wal")).unwrap();

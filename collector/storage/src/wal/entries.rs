@@ -38,6 +38,8 @@ pub struct Left {
     /// This process's number of its first record.
     pub first: u64,
     pub object: Object,
+    /// The epoch's number that the next object begins with.
+    pub next: Option<u64>,
 }
 
 impl Entries {
@@ -108,17 +110,16 @@ fn take(left: &mut std::vec::IntoIter<Left>) -> Vec<Left> {
 /// An object's records, and the names of those that were lost.
 type Parts = (Vec<Entry>, Vec<(Uuid, Range<u64>)>);
 
-fn read_object(place: &Place, Left { epoch, first, object }: &Left, stats: &Stats) -> Result<Parts, OpenError> {
+fn read_object(place: &Place, Left { epoch, first, object, next }: &Left, stats: &Stats) -> Result<Parts, OpenError> {
     let path = place.object(*epoch, object.base);
     let content = match &object.content {
         Some(content) => content.clone(),
         None => place.read(&path)?.unwrap_or_default(),
     };
-    let Parsed { records, damaged_bytes, end } =
-        object::parse(&content, *epoch, object.base).map_err(|version| OpenError::object(&path, version))?;
-    let mut lost = Vec::new();
+    let parsed = object::parse(&content, *epoch, object.base).map_err(|version| OpenError::object(&path, version))?;
+    let lost = parsed.lost(object.base, *next).into_iter().map(|gap| (*epoch, gap)).collect();
+    let Parsed { records, damaged_bytes, .. } = parsed;
     if damaged_bytes > 0 {
-        lost = object::gaps(&records, object.base..end).map(|gap| (*epoch, gap)).collect();
         stats.damaged_ranges.fetch_add(1, Relaxed);
         stats.damaged_bytes.fetch_add(damaged_bytes as u64, Relaxed);
         set_aside(place, *epoch, object.base, &path, content);

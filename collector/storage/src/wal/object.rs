@@ -70,8 +70,27 @@ pub struct Parsed {
     pub records: Vec<(u64, u8, Bytes)>,
     /// Bytes where a valid record or the trailer should be and none is.
     pub damaged_bytes: usize,
-    /// The number after the last record that it had, as far as can be told.
-    pub end: u64,
+    /// The number after the last record that it had, as its trailer says.
+    pub end: Option<u64>,
+    /// Bytes behind the last valid record that are no trailer.
+    rest: usize,
+}
+
+impl Parsed {
+    /// The numbers of the records that it had and that are lost, as far as can be told. `next` is the number that the next object
+    /// begins with.
+    pub fn lost(&self, base: u64, next: Option<u64>) -> Vec<Range<u64>> {
+        if self.damaged_bytes == 0 {
+            return Vec::new();
+        }
+        let seen = self.records.last().map_or(base, |(seq, ..)| seq + 1);
+        // Without a trailer nobody knows whether the last one had one more behind it.
+        let most = seen + (self.rest / RECORD_HEAD_BYTES) as u64 + 1;
+        let end = self.end.or(next).unwrap_or(most).min(next.unwrap_or(u64::MAX));
+        let firsts = std::iter::once(base).chain(self.records.iter().map(|(seq, ..)| seq + 1));
+        let ends = self.records.iter().map(|(seq, ..)| *seq).chain([end]);
+        firsts.zip(ends).map(|(first, end)| first..end).filter(|gap| !gap.is_empty()).collect()
+    }
 }
 
 /// An object was written by a newer program.
@@ -92,10 +111,10 @@ pub fn parse(bytes: &Bytes, epoch: Uuid, base: u64) -> Result<Parsed, UnknownVer
         _ => parsed.damaged_bytes += HEADER_BYTES.min(bytes.len()),
     }
     let trailer_at = bytes.len().saturating_sub(TRAILER_BYTES);
-    let whole = end_of(bytes, base, bytes.len() as u64)
-        .filter(|_| u32_at(bytes, trailer_at + 20) == crc32c(&bytes[..trailer_at + 20]));
+    let said = end_of(bytes, base, bytes.len() as u64);
+    let whole = said.filter(|_| u32_at(bytes, trailer_at + 20) == crc32c(&bytes[..trailer_at + 20]));
     // Cut short, the object may have records up to its last byte.
-    let records_end = if whole.is_some() { trailer_at } else { bytes.len() };
+    let records_end = if said.is_some() { trailer_at } else { bytes.len() };
     let (mut at, mut seq) = (HEADER_BYTES.min(bytes.len()), base);
     while at < records_end {
         let Some((found_at, head)) = next_record(&bytes[..records_end], at, seq) else { break };
@@ -109,16 +128,9 @@ pub fn parse(bytes: &Bytes, epoch: Uuid, base: u64) -> Result<Parsed, UnknownVer
         // Cut off between two records, or one is missing though all that is there proves right.
         parsed.damaged_bytes = TRAILER_BYTES;
     }
-    // Without a trailer nobody knows whether there was one more.
-    parsed.end = whole.unwrap_or(seq + 1);
+    parsed.end = said.filter(|said| *said >= seq);
+    parsed.rest = records_end - at;
     Ok(parsed)
-}
-
-/// The numbers of `all` that none of the records has.
-pub fn gaps(records: &[(u64, u8, Bytes)], all: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let firsts = std::iter::once(all.start).chain(records.iter().map(|(seq, ..)| seq + 1));
-    let ends = records.iter().map(|(seq, ..)| *seq).chain([all.end]);
-    firsts.zip(ends).map(|(first, end)| first..end).filter(|gap| !gap.is_empty())
 }
 
 /// The first valid record from `from` on whose number is `seq`, or a higher one that the bytes passed over can account for.
@@ -163,7 +175,10 @@ mod tests {
     #[test]
     fn an_object_comes_back_as_it_was_put() {
         let bytes = encode(EPOCH, 7, &records(4));
-        assert_eq!(parse(&bytes, EPOCH, 7), Ok(Parsed { records: expected(7..11), damaged_bytes: 0, end: 11 }));
+        assert_eq!(
+            parse(&bytes, EPOCH, 7),
+            Ok(Parsed { records: expected(7..11), damaged_bytes: 0, end: Some(11), rest: 0 })
+        );
         assert_eq!(end_of(&bytes, 7, bytes.len() as u64), Some(11));
         assert_eq!(base_of(&file_name(7)), Some(7));
         assert_eq!(base_of("00000000000000000000.wal"), None);
@@ -175,11 +190,17 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let Ok(Parsed { records, damaged_bytes, end }) = parse(&flipped.into(), EPOCH, 7) else { continue };
-            assert!(end >= 11, "bit {bit}");
+            let Ok(parsed) = parse(&flipped.into(), EPOCH, 7) else { continue };
+            let whole = expected(7..11);
+            let lost: Vec<u64> =
+                whole.iter().filter(|record| !parsed.records.contains(record)).map(|one| one.0).collect();
+            assert_eq!(parsed.lost(7, Some(11)).into_iter().flatten().collect::<Vec<_>>(), lost, "bit {bit}");
+            let alone: Vec<u64> = parsed.lost(7, None).into_iter().flatten().collect();
+            let in_trailer = bit / 8 >= bytes.len() - TRAILER_BYTES;
+            assert!(if in_trailer { alone.starts_with(&lost) } else { alone == lost }, "bit {bit}: {alone:?}");
+            let Parsed { records, damaged_bytes, .. } = parsed;
             assert!(damaged_bytes > 0, "bit {bit}");
             assert!(records.len() >= 3, "bit {bit}: {records:?}");
-            let whole = expected(7..11);
             assert!(records.iter().all(|record| whole.contains(record)), "bit {bit}: {records:?}");
         }
     }
@@ -188,9 +209,14 @@ mod tests {
     fn an_object_that_is_cut_short_gives_the_records_before_the_cut() {
         let bytes = encode(EPOCH, 7, &records(4));
         for len in 0..bytes.len() {
-            let Parsed { records, damaged_bytes, end } = parse(&bytes.slice(..len), EPOCH, 7).unwrap();
+            let parsed = parse(&bytes.slice(..len), EPOCH, 7).unwrap();
+            let lost = |next| parsed.lost(7, next).into_iter().flatten().collect::<Vec<u64>>();
+            let seen = 7 + parsed.records.len() as u64;
+            assert_eq!(lost(Some(11)), Vec::from_iter(seen..11), "cut at {len}");
+            assert_eq!(lost(None).first(), Some(&seen), "cut at {len}");
+            let Parsed { records, damaged_bytes, .. } = parsed;
             assert_eq!(records, expected(7..7 + records.len() as u64), "cut at {len}");
-            assert!(damaged_bytes > 0 && end > 7 + records.len() as u64, "cut at {len}");
+            assert!(damaged_bytes > 0, "cut at {len}");
         }
     }
 

@@ -139,9 +139,10 @@ impl Objects {
         for Epoch { id, objects } in &earlier {
             let Some((lowest, highest)) = objects.first().zip(objects.last()) else { continue };
             let first = sources.add(*id, lowest.base, highest.end);
-            for object in objects {
+            let nexts = objects.iter().skip(1).map(|object| Some(object.base)).chain([None]);
+            for (object, next) in objects.iter().zip(nexts) {
                 let number = |theirs: u64| first + (theirs - lowest.base);
-                left.push(Left { epoch: *id, first: number(object.base), object: object.clone() });
+                left.push(Left { epoch: *id, first: number(object.base), object: object.clone(), next });
                 kept.push(Kept { epoch: *id, base: object.base, end: number(object.end), bytes: object.bytes });
                 stats.used_bytes.fetch_add(object.bytes, Relaxed);
             }

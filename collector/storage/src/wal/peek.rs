@@ -44,12 +44,8 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
         let epochs = epochs::find(&place, owner.as_ref())?;
         small_files(&place, &epochs, &mut each)?;
         for epoch in epochs {
-            let mut next = None;
-            for object in epoch.objects {
-                let gap = next.unwrap_or(object.base)..object.base;
-                if !gap.is_empty() {
-                    each(Peeked::Missing { epoch: place.of_epoch(epoch.id, ""), seqs: gap });
-                }
+            let nexts: Vec<_> = epoch.objects.iter().skip(1).map(|object| Some(object.base)).chain([None]).collect();
+            for (object, next) in epoch.objects.into_iter().zip(nexts) {
                 let path = place.object(epoch.id, object.base);
                 let content = match object.content {
                     Some(content) => content,
@@ -58,17 +54,23 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
                         None => continue,
                     },
                 };
-                let object::Parsed { records, damaged_bytes, end } = object::parse(&content, epoch.id, object.base)
+                let parsed = object::parse(&content, epoch.id, object.base)
                     .map_err(|version| OpenError::object(&path, version))?;
-                let lost: Vec<_> = object::gaps(&records, object.base..end).collect();
-                next = Some(object.end.max(end));
+                let lost = parsed.lost(object.base, next);
+                if let (Some(end), Some(next)) = (parsed.end, next)
+                    && end < next
+                {
+                    each(Peeked::Missing { epoch: place.of_epoch(epoch.id, ""), seqs: end..next });
+                }
+                let object::Parsed { records, damaged_bytes, .. } = parsed;
                 for (seq, kind, payload) in records {
                     each(Peeked::Record { source: (epoch.id, seq), kind, payload, path: path.clone() });
                 }
                 if damaged_bytes > 0 {
                     let what = match (lost.first(), lost.last()) {
                         (Some(first), Some(last)) => format!(
-                            "records between {} and {} were there: those in no block are lost",
+                            "about {} records from {} to {} were there: those in no block are lost",
+                            lost.iter().map(|gap| gap.end - gap.start).sum::<u64>(),
                             first.start,
                             last.end - 1
                         ),

@@ -118,7 +118,7 @@ proptest! {
         (window, group_rows, page_rows) in (1..40usize, 1..60usize, 1..4usize),
         (before, after) in (any::<bool>(), any::<bool>()),
     ) {
-        let layout = |shapes: bool| Layout { group_rows, page_rows: 8 * page_rows, level: 1, shape_bytes: shapes.then_some(0) };
+        let layout = |shapes: bool| Layout { group_rows, page_rows: 8 * page_rows, least_page_rows: 4 * page_rows, level: 1, shape_bytes: shapes.then_some(0) };
         let store: Arc<dyn Store> = Arc::new(Folder::new(Arc::new(SimDisk::new()), std::path::Path::new("/blocks")));
         let cache = Arc::new(Cache::new(1 << 20));
         let open = |number| Block::open(store.clone(), &spec(number).path(), cache.clone()).unwrap();

@@ -30,8 +30,8 @@ pub struct Chunk {
 /// A page with more than this is cut before its rows are full.
 const MAX_PAGE_BYTES: usize = 1 << 20;
 
-/// Rows of fewer bytes, nulls counted, make longer pages, up to so many times as long; rows of more make shorter ones, down to half
-/// as long: a lookup inflates a page of each column.
+/// Rows of fewer bytes, nulls counted, make longer pages, up to so many times as long; rows of more make shorter ones, down to the
+/// layout's `least_page_rows`: a lookup inflates a page of each column.
 const LIGHT_ROW_BYTES: usize = 1;
 const HEAVY_ROW_BYTES: usize = 4;
 const MOST_PAGES: usize = 8;
@@ -54,8 +54,7 @@ pub struct ChunkWriter {
 
 impl ChunkWriter {
     pub fn new(layout: Layout) -> Result<Self, WriteError> {
-        let mut zstd = CCtx::try_create().ok_or_else(|| WriteError::Compress(ErrorKind::OutOfMemory.into()))?;
-        zstd.set_parameter(CParameter::CompressionLevel(layout.level)).map_err(failed)?;
+        let zstd = CCtx::try_create().ok_or_else(|| WriteError::Compress(ErrorKind::OutOfMemory.into()))?;
         Ok(Self { zstd, layout, raw: Vec::new(), packed: Vec::new(), levels: Vec::new() })
     }
 
@@ -75,9 +74,11 @@ impl ChunkWriter {
             dictionary.plain(&mut self.raw);
             let kind = Kind::Dictionary { values: dictionary.len(), sorted: dictionary.sorted() };
             let raw_bytes = self.raw.len();
+            self.set_level(self.layout.level)?;
             self.compress(0)?;
             pages.dictionary(&kind, raw_bytes, &self.packed);
         }
+        self.set_level(if packed.has_long_matches() { self.layout.level } else { self.layout.level.min(1) })?;
         let mut first = Cut::default();
         let page_rows = self.page_rows(levels, &packed);
         while first.row < levels.rows() || first.row == 0 && levels.rows() == 0 && pages.count == 0 {
@@ -100,7 +101,7 @@ impl ChunkWriter {
         }
         let wanted = (rows * bytes / levels.rows().max(1)).clamp(LIGHT_ROW_BYTES * rows, HEAVY_ROW_BYTES * rows);
         let wanted = wanted * levels.rows() / bytes.max(1);
-        (wanted.clamp(rows / 2, MOST_PAGES * rows) / 8 * 8).max(8)
+        (wanted.clamp(self.layout.least_page_rows.min(rows), MOST_PAGES * rows) / 8 * 8).max(8)
     }
 
     fn page(
@@ -143,6 +144,12 @@ impl ChunkWriter {
             compressed,
         };
         pages.data(&kind, raw_bytes, &self.levels, rows);
+        Ok(())
+    }
+
+    fn set_level(&mut self, level: i32) -> Result<(), WriteError> {
+        self.zstd.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        self.zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
         Ok(())
     }
 

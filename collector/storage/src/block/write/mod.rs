@@ -55,6 +55,9 @@ use crate::{
     store::{self, Sink, Store, StoreError},
 };
 
+/// The first one of zstd's that looks for a longer match before it takes one.
+const LASTING_LEVEL: i32 = 6;
+
 /// How files are cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -62,6 +65,8 @@ pub struct Layout {
     pub group_rows: usize,
     /// Rows a page, a multiple of eight. A lookup reads a page of each column.
     pub page_rows: usize,
+    /// Rows of the shortest pages, those of columns whose rows are large; a multiple of eight.
+    pub least_page_rows: usize,
     /// zstd's.
     pub level: i32,
     /// What a shape has to save, in bytes, for there to be shapes. None: there are none, and all columns are in one file.
@@ -70,11 +75,19 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { group_rows: 128 << 10, page_rows: 8 << 10, level: 1, shape_bytes: Some(128) }
+        Self { group_rows: 128 << 10, page_rows: 8 << 10, least_page_rows: 4 << 10, level: 1, shape_bytes: Some(128) }
     }
 }
 
 impl Layout {
+    /// For blocks that are never rewritten. Shorter pages make lookups faster, and a higher level pays for them; it costs half as much
+    /// again as writing the block takes otherwise. `docs/benchmarks.md` has what was measured.
+    pub fn lasting(self) -> Self {
+        let page_rows = (self.page_rows / 2).next_multiple_of(8);
+        let least_page_rows = (self.least_page_rows / 4).next_multiple_of(8);
+        Self { page_rows, least_page_rows, level: LASTING_LEVEL, ..self }
+    }
+
     /// What to try when there are too many shapes; None when there are none.
     #[must_use]
     pub fn with_fewer_shapes(self) -> Option<Self> {

@@ -124,7 +124,7 @@ fn span(trace: u8, id: u8, parent: u8, start: u64) -> Span {
     }
 }
 
-const SMALL: Layout = Layout { group_rows: 64, page_rows: 16, level: 1, shape_bytes: None };
+const SMALL: Layout = Layout { group_rows: 64, page_rows: 16, least_page_rows: 8, level: 1, shape_bytes: None };
 
 fn spec() -> Spec {
     Spec::new(Uuid::from_bytes([7; 16]), Tenant::default())

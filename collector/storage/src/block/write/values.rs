@@ -130,6 +130,11 @@ impl<'a> Packed<'a> {
         !matches!(self, Self::Random(_))
     }
 
+    /// Whether looking for longer matches is worth it. Keys that are packed into a few bits have none: a higher level makes them larger.
+    pub fn has_long_matches(&self) -> bool {
+        !matches!(self, Self::Keys { .. } | Self::Bools(_))
+    }
+
     /// About what a range takes before compression.
     pub fn raw_bytes(&self, range: Range<usize>) -> usize {
         match self {
