@@ -39,7 +39,6 @@ impl Store for OtlpStore {
             storage.append(place, head, payload, decoded).await.map_err(|error| match error {
                 AppendError::Wal(error) => error.into(),
                 AppendError::Memory { .. } => busy(error),
-                AppendError::Tenants { .. } => StoreError::Refused(error.to_string()),
             })
         })
     }

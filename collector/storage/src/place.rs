@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::storage::{AppendError, Inner};
+use crate::{errors::AppendError, storage::Inner};
 
 /// Memory that is kept for a batch, until it is in memory itself or was given up.
 pub struct Place {

@@ -19,13 +19,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    checkpoint::Expired,
-    contents::Blocks,
-    decode::Decoded,
-    flush::FlushError,
-    stats::Event,
-    storage::{Inner, OpenError},
-    wal::Entry,
+    checkpoint::Expired, contents::Blocks, decode::Decoded, errors::OpenError, flush::FlushError, stats::Event,
+    storage::Inner, wal::Entry,
 };
 
 /// Records that wait for a decoder, for each of them.

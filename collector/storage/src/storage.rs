@@ -8,7 +8,7 @@ use clew_common::{
     log::{self, Log, Record, WhenFull},
     otlp::{
         pack::RETRY_WINDOW,
-        record::{BatchKey, Codec, Head, HeadError, SPANS},
+        record::{BatchKey, Codec, Head, SPANS},
     },
     ranges::SeqRanges,
     shutdown::Drain,
@@ -27,7 +27,8 @@ use crate::{
     compact::{CompactError, Compactor, Room, Sizes},
     contents::{Contents, Instant},
     decode::{DecodeError, Decoded, Decoder},
-    flush::{FlushError, Flusher},
+    errors::{AppendError, OpenError, TooManyTenants},
+    flush::Flusher,
     identity::Identity,
     maintain::{self, MaintainError},
     owner::Owner,
@@ -129,77 +130,6 @@ pub struct Opened {
     pub spans: u64,
 }
 
-/// Why a store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The WAL says no.
-    #[error("cannot open the WAL: {0}")]
-    Wal(#[from] wal::OpenError),
-    /// The WAL cannot be read.
-    #[error("cannot read the WAL: {0}")]
-    Replay(#[from] wal::ReadError),
-    /// A record of the WAL was written by a newer program.
-    #[error("record {seq} of the WAL: {error}; nothing was changed")]
-    Record {
-        /// Its number.
-        seq: u64,
-        /// What is wrong.
-        error: HeadError,
-    },
-    /// The identity file cannot be read or written.
-    #[error("cannot open the identity file: {0}")]
-    Identity(std::io::Error),
-    /// The checkpoint cannot be read.
-    #[error("cannot read the checkpoint: {0}")]
-    Checkpoint(std::io::Error),
-    /// Memory is full, and a block cannot be written.
-    #[error("cannot make room for what the WAL holds: {0}")]
-    Flush(#[from] FlushError),
-    /// The blocks cannot be listed.
-    #[error("cannot list the blocks: {0}")]
-    Blocks(#[from] StoreError),
-}
-
-/// Why an append did not happen.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The WAL says no.
-    #[error("WAL: {0}")]
-    Wal(#[from] log::AppendError),
-    /// Blocks are not written as fast as spans come. Retry later.
-    #[error("the memory for spans that are in no block yet is full: {used} of {budget} bytes")]
-    Memory {
-        /// Bytes in use.
-        used: usize,
-        /// Bytes allowed.
-        budget: usize,
-    },
-    /// The tenant is new, and there are as many as there may be.
-    #[error(
-        "spans of {max} tenants are stored, the most that are allowed (max_tenants): those of another one are refused"
-    )]
-    Tenants {
-        /// How many.
-        max: usize,
-    },
-}
-
-impl AppendError {
-    /// Whether it may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Wal(error) => error.is_retryable(),
-            Self::Memory { .. } => true,
-            Self::Tenants { .. } => false,
-        }
-    }
-
-    /// Whether it never will.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Wal(log::AppendError::TooLarge { .. }) | Self::Tenants { .. })
-    }
-}
-
 impl Storage {
     /// Opens the store, or makes it, and replays its WAL. Blocking. Blocks are kept in `store`.
     ///
@@ -286,9 +216,9 @@ impl Storage {
     ///
     /// # Errors
     /// When it has none here, and too many others have.
-    pub fn admit(&self, tenant: &Tenant) -> Result<(), AppendError> {
+    pub fn admit(&self, tenant: &Tenant) -> Result<(), TooManyTenants> {
         let max = self.0.options.max_tenants;
-        if self.0.contents.admits(tenant, max) { Ok(()) } else { Err(AppendError::Tenants { max }) }
+        if self.0.contents.admits(tenant, max) { Ok(()) } else { Err(TooManyTenants(max)) }
     }
 
     /// Waits until there is memory for spans of about so many bytes, for `patience` at most. Until they are appended, it is kept for them.

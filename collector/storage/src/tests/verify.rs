@@ -19,7 +19,9 @@ use crate::{
     block::{META, Meta},
     storage::Storage,
     store::Store,
-    verify::{Damage, Look, check_block, folders, is_damage, look, read_store_wals, read_wal, set_aside, stand_still},
+    verify::{
+        Damage, Look, Wal, check_block, folders, is_damage, look, read_store_wals, read_wal, set_aside, stand_still,
+    },
 };
 
 /// Two blocks, and a WAL with records that are in none.
@@ -164,12 +166,7 @@ async fn what_is_damaged_or_missing_of_a_wal_in_a_store_is_named_and_makes_answe
         let path = |object: &String| Path::new("/store/blocks").join(object);
         objects.iter().find_map(|object| Some((path(object), place(&disk, &path(object), &[payload; 16])?)))
     };
-    let read = || {
-        let mut damage = Vec::new();
-        let read = read_store_wals(&store(&disk), &world(&disk), |_, _| (), |found| damage.push(found)).unwrap();
-        (read, damage)
-    };
-    assert_eq!(read().1, []);
+    assert_eq!(store_wal(&disk).1, []);
 
     let (path, flipped) = holding(5).unwrap();
     disk.flip(&path, flipped, 1);
@@ -179,7 +176,7 @@ async fn what_is_damaged_or_missing_of_a_wal_in_a_store_is_named_and_makes_answe
         let file = files.iter().find(|path| path.rsplit('/').next() == Some(name)).unwrap();
         store(&disk).put(file, b"garbage"[..].into()).unwrap();
     }
-    let (wal, damage) = read();
+    let (wal, damage) = store_wal(&disk);
     let is_told =
         |name: &str, what: &str| damage.iter().any(|told| told.place.ends_with(name) && told.what.contains(what));
     assert!(is_told(&path.file_name().unwrap().to_string_lossy(), "those in no block are lost"), "{damage:?}");
@@ -203,13 +200,18 @@ async fn a_flip_in_the_header_of_an_object_of_the_wal_costs_nothing() {
     let files = store(&disk).list("wal").unwrap().into_iter().map(|file| file.path);
     let object = files.filter(|path| path.ends_with(".wal")).nth(1).unwrap();
     disk.flip(&Path::new("/store/blocks").join(&object), 2, 0);
-    let mut damage = Vec::new();
-    let read = read_store_wals(&store(&disk), &world(&disk), |_, _| (), |found| damage.push(found)).unwrap();
+    let (read, damage) = store_wal(&disk);
     assert_eq!((read.records, read.missing.len()), (3, 0));
     assert!(matches!(&damage[..], [one] if one.place == object && one.what.contains("no record")), "{damage:?}");
     let storage = open_in_store(&disk, 2).storage;
     assert_eq!(storage.wal().stats().damaged_ranges.load(Relaxed), 1);
     assert!(!is_partial(&storage));
+}
+
+fn store_wal(disk: &SimDisk) -> (Wal, Vec<Damage>) {
+    let mut damage = Vec::new();
+    let read = read_store_wals(&store(disk), &world(disk), |_, _| (), |found| damage.push(found)).unwrap();
+    (read, damage)
 }
 
 /// The files of the WAL, in order.

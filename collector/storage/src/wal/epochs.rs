@@ -62,6 +62,12 @@ pub struct Object {
 }
 
 impl Epoch {
+    /// The objects, each with the number that the next one begins with.
+    pub fn followed(&self) -> impl Iterator<Item = (&Object, Option<u64>)> {
+        let nexts = self.objects.iter().skip(1).map(|object| Some(object.base)).chain([None]);
+        self.objects.iter().zip(nexts)
+    }
+
     fn ranges(&self) -> Ranges {
         let mut ranges: Ranges = Vec::new();
         for object in &self.objects {

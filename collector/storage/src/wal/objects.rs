@@ -136,11 +136,10 @@ impl Objects {
         let stats = Arc::new(Stats::default());
         let mut sources = Sources::default();
         let (mut left, mut kept) = (Vec::new(), Vec::new());
-        for Epoch { id, objects } in &earlier {
+        for found @ Epoch { id, objects } in &earlier {
             let Some((lowest, highest)) = objects.first().zip(objects.last()) else { continue };
             let first = sources.add(*id, lowest.base, highest.end);
-            let nexts = objects.iter().skip(1).map(|object| Some(object.base)).chain([None]);
-            for (object, next) in objects.iter().zip(nexts) {
+            for (object, next) in found.followed() {
                 let number = |theirs: u64| first + (theirs - lowest.base);
                 left.push(Left { epoch: *id, first: number(object.base), object: object.clone(), next });
                 kept.push(Kept { epoch: *id, base: object.base, end: number(object.end), bytes: object.bytes });

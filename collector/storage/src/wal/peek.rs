@@ -44,10 +44,9 @@ pub fn peek(store: &Arc<dyn Store>, world: &World, mut each: impl FnMut(Peeked))
         let epochs = epochs::find(&place, owner.as_ref())?;
         small_files(&place, &epochs, &mut each)?;
         for epoch in epochs {
-            let nexts: Vec<_> = epoch.objects.iter().skip(1).map(|object| Some(object.base)).chain([None]).collect();
-            for (object, next) in epoch.objects.into_iter().zip(nexts) {
+            for (object, next) in epoch.followed() {
                 let path = place.object(epoch.id, object.base);
-                let content = match object.content {
+                let content = match object.content.clone() {
                     Some(content) => content,
                     None => match place.read(&path)? {
                         Some(content) => content,

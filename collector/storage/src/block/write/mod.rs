@@ -55,7 +55,7 @@ use crate::{
     store::{self, Sink, Store, StoreError},
 };
 
-/// The first one of zstd's that looks for a longer match before it takes one.
+/// zstd's, for blocks that are never rewritten.
 const LASTING_LEVEL: i32 = 6;
 
 /// How files are cut.
@@ -80,8 +80,8 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// For blocks that are never rewritten. Shorter pages make lookups faster, and a higher level pays for them; it costs half as much
-    /// again as writing the block takes otherwise. `docs/benchmarks.md` has what was measured.
+    /// For blocks that are never rewritten. Shorter pages make lookups faster, and a higher level pays for them; writing such a block takes
+    /// 10 to 20 % more. `docs/benchmarks.md` has what other layouts cost and gain.
     pub fn lasting(self) -> Self {
         let page_rows = (self.page_rows / 2).next_multiple_of(8);
         let least_page_rows = (self.least_page_rows / 4).next_multiple_of(8);
