@@ -107,6 +107,7 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    clew_storage::allocator::give_back_soon();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -38,6 +38,7 @@ const EXAMPLES: &str = "Examples:
 SIGTERM drains: what was begun is finished, then it exits. A second one hurries.";
 
 fn main() -> ExitCode {
+    clew_storage::allocator::give_back_soon();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,9 +7,9 @@
 use std::{ops::Range, sync::Arc, time::Instant};
 
 use arrow_array::cast::AsArray;
-use clew_common::{ids::TraceId, world::World};
+use clew_common::{ids::TraceId, log::Work, world::World};
 use clew_storage::{
-    block::{Block, BlockError, Cache},
+    block::{Block, BlockError, Cache, trace_in},
     schema::core,
     store,
     verify::{folders, replaced},
@@ -35,6 +35,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         blocks.push(block);
     }
+    if traces.is_empty() {
+        return Err("there are no blocks in FOLDER: of a collector, say the folder blocks of its data".into());
+    }
     // A step that has no divisor in common with their number goes through all of them.
     let step = (traces.len() * 618 / 1000) | 1;
     println!("{} traces in {} blocks", traces.len(), blocks.len());
@@ -43,8 +46,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for at in numbers {
             let trace = &traces[at * step % traces.len()];
             let start = Instant::now();
-            for block in blocks.iter().filter(|block| block.may_hold(trace)) {
-                bytes += block.trace(trace)?.map_or(0, |found| found.len());
+            let holding: Vec<_> = blocks.iter().filter(|block| block.may_hold(trace)).collect();
+            for found in trace_in(&holding, trace, Work::Threads, &|_| true) {
+                bytes += found?.len();
             }
             times.push(start.elapsed());
         }

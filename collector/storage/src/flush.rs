@@ -12,7 +12,6 @@ use crate::{
     memtable::{Generation, Table},
     owner::Owner,
     retention::SteadyClock,
-    spare::give_back,
     stats::{Counts, Event},
     store::Store,
     wal::Wal,
@@ -78,7 +77,6 @@ impl Flusher {
             })?;
         }
         drop(generation);
-        give_back();
         Ok(true)
     }
 

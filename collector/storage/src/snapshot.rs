@@ -4,10 +4,10 @@ use std::{ops::Range, sync::Arc};
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use clew_common::ids::TraceId;
+use clew_common::{ids::TraceId, log::Work};
 
 use crate::{
-    block::{Block, BlockError, GoOn},
+    block::{Block, BlockError, GoOn, trace_in},
     columns::{Resource, write_otlp},
     contents::Instant,
     memtable::Table,
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub(crate) instant: Instant,
     /// See [`SnapshotError::Lost`].
     pub(crate) lost: u64,
+    /// Whether threads may be started.
+    pub(crate) work: Work,
 }
 
 /// Why a part of a snapshot cannot be read. The rest can: answers are then partial.
@@ -43,10 +45,14 @@ impl Snapshot {
         let Instant { tables, blocks } = &self.instant;
         let memory = tables.iter().take_while(|_| go_on(0));
         let memory = memory.filter_map(|(table, places)| Some(Ok(in_memory(table, places, trace, go_on)?)));
-        let stored = blocks.whole.iter().rev().filter(|block| block.may_hold(trace)).take_while(|_| go_on(0));
-        let stored = stored
-            .filter_map(|block| block.trace_while(trace, go_on).map_err(|error| Arc::new(error).into()).transpose());
-        stored.chain(memory).chain(self.damaged().map(Err)).collect()
+        let holding: Vec<&Block> =
+            blocks.whole.iter().rev().map(|block| &**block).filter(|block| block.may_hold(trace)).collect();
+        let stored = trace_in(&holding, trace, self.work, go_on).into_iter();
+        stored
+            .map(|found| found.map_err(|error| Arc::new(error).into()))
+            .chain(memory)
+            .chain(self.damaged().map(Err))
+            .collect()
     }
 
     /// The blocks that can be read, oldest first.

@@ -408,7 +408,7 @@ impl Inner {
     }
 
     pub(crate) fn snapshot(&self, instant: Instant) -> Snapshot {
-        Snapshot { instant, lost: self.counts.all(Event::LeftOutRecord) }
+        Snapshot { instant, lost: self.counts.all(Event::LeftOutRecord), work: self.world.work }
     }
 
     /// Whether there is memory for more spans, besides those that are coming.

@@ -17,7 +17,7 @@ mod write;
 pub use filter::{Filter, FilterError};
 pub use merge::merge;
 pub use meta::{File, Meta, MetaError, Service, Spec, WalRange};
-pub use read::{Block, BlockError, Cache, GoOn, Why};
+pub use read::{Block, BlockError, Cache, GoOn, Why, trace_in};
 pub use shapes::SHAPE_ID;
 pub use write::{BlockWriter, CHECKSUMS, Layout, WriteError};
 

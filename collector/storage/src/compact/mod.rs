@@ -22,7 +22,6 @@ use crate::{
     compact::pick::{Candidate, Job},
     contents::{Blocks, Contents},
     owner::Owner,
-    spare::give_back,
     stats::{Counts, Event},
     store::Store,
     sweep::Sweeper,
@@ -286,7 +285,6 @@ impl Compactor {
         self.contents.replace(tenant, &job.inputs, Some(Arc::new(block)));
         self.sweeper.later(inputs.iter().map(|block| block.path().to_owned()));
         *self.unsettled.lock() = None;
-        give_back();
         Ok(())
     }
 

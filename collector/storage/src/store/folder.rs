@@ -157,6 +157,11 @@ struct FolderSource {
 
 impl Source for FolderSource {
     fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let mut buffer = Vec::new();
+        self.read_into(range, &mut buffer).map(|()| buffer.into())
+    }
+
+    fn read_into(&self, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
         let failed = failed("read", &self.path);
         let short = || io::Error::new(ErrorKind::UnexpectedEof, "the file is shorter than it should be");
         let bytes =
@@ -165,9 +170,11 @@ impl Source for FolderSource {
         if bytes > BUFFER_BYTES && range.end > self.file.len().map_err(&failed)? {
             return Err(failed(short()));
         }
-        let mut buffer = vec![0; bytes];
-        let read = read_full(&*self.file, &mut buffer, range.start).map_err(&failed)?;
-        if read < bytes { Err(failed(short())) } else { Ok(buffer.into()) }
+        let start = buffer.len();
+        buffer.reserve_exact(bytes);
+        buffer.resize(start + bytes, 0);
+        let read = read_full(&*self.file, &mut buffer[start..], range.start).map_err(&failed)?;
+        if read < bytes { Err(failed(short())) } else { Ok(()) }
     }
 
     fn is_remote(&self) -> bool {

@@ -80,6 +80,13 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Those of the place.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// The same, appended to a buffer.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn read_into(&self, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.read(range).map(|bytes| buffer.extend_from_slice(&bytes))
+    }
     /// Several parts of the file, in as few requests as make sense.
     ///
     /// # Errors

@@ -36,9 +36,7 @@ pub fn has_values_itself(file: &SpansFile, group: usize, column: usize) -> bool 
 /// The leaves of a column.
 fn chunks(file: &SpansFile, group: usize, column: usize) -> Vec<&ColumnChunkMetaData> {
     let metadata = file.metadata.metadata();
-    let roots = metadata.file_metadata().schema_descr();
-    let leaves = (0..roots.num_columns()).filter(|leaf| roots.get_column_root_idx(*leaf) == column);
-    leaves.map(|leaf| metadata.row_group(group).column(leaf)).collect()
+    file.leaves.get(column).cloned().unwrap_or_default().map(|leaf| metadata.row_group(group).column(leaf)).collect()
 }
 
 /// A column of a row group, as a block has it (parents are rows); None when no row has a value. `numbers` are the shapes of the

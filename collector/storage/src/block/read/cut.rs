@@ -16,6 +16,7 @@ use zstd::zstd_safe::{self, DCtx, InBuffer, OutBuffer, ResetDirective};
 use super::{
     header::{Header, Kind},
     hybrid::{count, nth_zero, values},
+    scratch::Scratch,
 };
 use crate::block::write::hybrid;
 
@@ -120,7 +121,10 @@ impl<'a> DataPage<'a> {
         {
             return Ok(of(first, levels, Some((body, raw_bytes))));
         }
-        let bytes = inflated(&kind, body, raw_bytes)?;
+        let bytes = match plain_bytes(&kind) {
+            None => body,
+            Some(plain) => glance(&body, plain, raw_bytes)?,
+        };
         let levels = levels_of(&kind, column, &bytes).ok_or_else(|| wrong("a page's levels are cut short"))?;
         Ok(of(bytes, levels, None))
     }
@@ -131,7 +135,7 @@ impl<'a> DataPage<'a> {
         match &self.packed {
             None => Ok(self.bytes.slice(start..)),
             Some((packed, raw_bytes)) => {
-                let all = inflate(packed, 0, *raw_bytes)?;
+                let all = glance(packed, 0, *raw_bytes)?;
                 if all.get(..start) != self.bytes.get(..start) {
                     return Err(wrong("a page's levels are cut short"));
                 }
@@ -269,7 +273,9 @@ impl Dictionary {
     pub fn open(column: &ColumnDescriptor, page: &Bytes) -> ParquetResult<Self> {
         let (Header { kind, raw_bytes, .. }, body) = open(page)?;
         let Kind::Dictionary { values, .. } = kind else { return Err(wrong("a page is no dictionary")) };
-        let bytes = inflate(&body, 0, raw_bytes)?;
+        let mut bytes = Vec::with_capacity(raw_bytes);
+        inflate(&body, 0, raw_bytes, &mut bytes)?;
+        let bytes = Bytes::from(bytes);
         let mut strings = Vec::new();
         if column.physical_type() == Type::BYTE_ARRAY {
             let mut rest = &bytes[..];
@@ -389,7 +395,14 @@ fn open(page: &Bytes) -> ParquetResult<(Header, Bytes)> {
 /// A page as it was written, decompressed.
 pub fn whole(page: &Bytes) -> ParquetResult<Page> {
     let (Header { kind, raw_bytes, .. }, body) = open(page)?;
-    let buf = inflated(&kind, body, raw_bytes)?;
+    let buf = match plain_bytes(&kind) {
+        None => body,
+        Some(plain) => {
+            let mut raw = Vec::with_capacity(raw_bytes);
+            inflate(&body, plain, raw_bytes, &mut raw)?;
+            raw.into()
+        }
+    };
     Ok(match kind {
         Kind::Dictionary { values } => {
             Page::DictionaryPage { buf, num_values: values as u32, encoding: Encoding::PLAIN, is_sorted: false }
@@ -416,24 +429,31 @@ pub fn whole(page: &Bytes) -> ParquetResult<Page> {
     })
 }
 
-/// A page's body, decompressed.
-fn inflated(kind: &Kind, body: Bytes, raw_bytes: usize) -> ParquetResult<Bytes> {
+/// With how many bytes a page's body begins that are not compressed; None: all of them are as they were.
+fn plain_bytes(kind: &Kind) -> Option<usize> {
     match kind {
-        Kind::DataV2 { compressed: false, .. } => Ok(body),
+        Kind::DataV2 { compressed: false, .. } => None,
         Kind::DataV2 { definition_bytes, repetition_bytes, .. } => {
-            inflate(&body, definition_bytes.saturating_add(*repetition_bytes), raw_bytes)
+            Some(definition_bytes.saturating_add(*repetition_bytes))
         }
-        _ => inflate(&body, 0, raw_bytes),
+        _ => Some(0),
     }
 }
 
-/// The first `plain` bytes as they are, the others decompressed, together `raw_bytes`.
-fn inflate(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> {
+/// What [`inflate`] makes, for those who do not keep it.
+fn glance(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> {
+    let mut raw = Scratch::with_room(raw_bytes);
+    inflate(body, plain, raw_bytes, &mut raw)?;
+    Ok(raw.into_bytes())
+}
+
+/// Puts a page's body, the first `plain` bytes as they are, the others decompressed, together `raw_bytes`, into an empty buffer that has
+/// room for it.
+fn inflate(body: &[u8], plain: usize, raw_bytes: usize, raw: &mut Vec<u8>) -> ParquetResult<()> {
     let (levels, packed) = body.split_at_checked(plain).ok_or_else(|| wrong("a page's levels are cut short"))?;
     let values = raw_bytes.checked_sub(plain).ok_or_else(|| wrong("a page is shorter than its levels"))?;
-    let mut raw = Vec::with_capacity(raw_bytes);
     if values > 0 {
-        with_zstd(|zstd| zstd.decompress(&mut raw, packed).map_err(failed))?;
+        with_zstd(|zstd| zstd.decompress(raw, packed).map_err(failed))?;
     }
     if raw.len() != values {
         return Err(wrong("a page is not as long as it says"));
@@ -441,7 +461,7 @@ fn inflate(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> 
     if plain > 0 {
         raw.splice(..0, levels.iter().copied());
     }
-    Ok(raw.into())
+    Ok(())
 }
 
 /// What the first of several blocks of a zstd frame has; None when there are no others, or it is no such frame. Levels have a
@@ -462,11 +482,11 @@ fn first_block(frame: &[u8]) -> ParquetResult<Option<Bytes>> {
         (!is_last).then_some(start + 3 + length).filter(|end| *end <= frame.len())
     };
     let Some(end) = end() else { return Ok(None) };
-    let mut block = Vec::with_capacity(zstd_safe::BLOCKSIZE_MAX as usize);
+    let mut block = Scratch::with_room(zstd_safe::BLOCKSIZE_MAX as usize);
     with_zstd(|zstd| {
         zstd.reset(ResetDirective::SessionOnly).map_err(failed)?;
-        let mut out = OutBuffer::around(&mut block);
+        let mut out = OutBuffer::around(&mut *block);
         zstd.decompress_stream(&mut out, &mut InBuffer::around(&frame[..end])).map_err(failed)
     })?;
-    Ok(Some(block.into()))
+    Ok(Some(block.into_bytes()))
 }

@@ -11,32 +11,36 @@ use parquet::{
     },
     errors::{ParquetError, Result as ParquetResult},
     file::{
-        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
-        page_index::column_index::ColumnIndexMetaData,
+        metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData},
         reader::{ChunkReader, Length},
     },
+    schema::types::SchemaDescriptor,
 };
 
-use super::Why;
+use super::{
+    Why,
+    directory::{Directory, Page},
+    scratch::Scratch,
+};
 use crate::{
     block::{
-        CHECKSUMS, File,
+        File,
         shapes::{Columns, Shapes},
     },
-    schema::core,
     store::{Source, Store},
 };
 
 /// The file, open: its footer and page indexes are in memory.
 pub struct SpansFile {
     source: Arc<dyn Source>,
-    length: u64,
-    /// Footer, page indexes and Arrow's schema.
+    /// Footer and Arrow's schema, without page indexes.
     pub metadata: ArrowReaderMetadata,
+    /// What page indexes say.
+    pub directory: Directory,
+    /// The leaves of each column of the file.
+    pub leaves: Vec<Range<usize>>,
     /// The columns of its spans, here and in shapes.
     pub columns: Columns,
-    /// Where each page starts, and its checksum, in the order of the file.
-    checksums: Arc<[(u64, u32)]>,
 }
 
 impl SpansFile {
@@ -52,11 +56,12 @@ impl SpansFile {
         let footer = Tail { bytes, start };
         let metadata =
             ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&footer)?;
-        let metadata = with_bounds_of_traces(metadata);
-        let checksums = checksums(&metadata)?;
+        let directory = Directory::new(&metadata, start)?;
+        let metadata = metadata.into_builder().set_column_index(None).set_offset_index(None).build();
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
         let columns = Columns::new(metadata.schema(), shapes)?;
-        Ok(Self { source, length: said.bytes, metadata, columns, checksums })
+        let leaves = leaves(metadata.parquet_schema());
+        Ok(Self { source, metadata, directory, leaves, columns })
     }
 
     /// Bytes of memory, about. The parquet crate would count what columns share for each of them.
@@ -64,13 +69,12 @@ impl SpansFile {
         let shapes = self.columns.shapes.as_ref().map_or(0, |(_, shapes)| shapes.bytes());
         let groups = self.metadata.metadata().row_groups();
         let chunks: usize = groups.iter().map(RowGroupMetaData::num_columns).sum();
-        // A page has a place, a checksum here and one in the file's metadata; some have bounds.
-        chunks * size_of::<ColumnChunkMetaData>() + 64 * self.checksums.len() + shapes
+        chunks * size_of::<ColumnChunkMetaData>() + self.directory.bytes() + shapes
     }
 
     /// For reading pages here and there.
     pub fn pages(&self) -> Pages {
-        Pages { source: self.source.clone(), length: self.length, checksums: self.checksums.clone(), ahead: Vec::new() }
+        Pages { source: self.source.clone(), ahead: Vec::new() }
     }
 
     /// For reading the pages of some leaves of a row group, all of them.
@@ -88,26 +92,16 @@ impl SpansFile {
     }
 }
 
-/// Without the bounds of pages but those of trace ids: nobody asks for the others, and they are most of what a footer has.
-fn with_bounds_of_traces(metadata: ParquetMetaData) -> ParquetMetaData {
-    let mut builder = metadata.into_builder();
-    let of_traces = |(leaf, bounds): (usize, ColumnIndexMetaData)| match leaf {
-        core::TRACE_ID => bounds,
-        _ => ColumnIndexMetaData::NONE,
-    };
-    let bounds = builder.take_column_index().map(|groups| {
-        groups.into_iter().map(|columns| columns.into_iter().enumerate().map(of_traces).collect()).collect()
-    });
-    builder.set_column_index(bounds).build()
-}
-
-/// Where a column's dictionary is, if it has one.
-pub fn dictionary_place(chunk: &ColumnChunkMetaData) -> ParquetResult<Option<Range<u64>>> {
-    let Some(start) = chunk.dictionary_page_offset() else { return Ok(None) };
-    match (u64::try_from(start), u64::try_from(chunk.data_page_offset())) {
-        (Ok(start), Ok(end)) if start <= end => Ok(Some(start..end)),
-        _ => Err(ParquetError::General("a dictionary has no size".to_owned())),
+/// The leaves of each column.
+fn leaves(schema: &SchemaDescriptor) -> Vec<Range<usize>> {
+    let mut leaves = Vec::<Range<usize>>::new();
+    for leaf in 0..schema.num_columns() {
+        match leaves.get_mut(schema.get_column_root_idx(leaf)) {
+            Some(of_column) => of_column.end = leaf + 1,
+            None => leaves.push(leaf..leaf + 1),
+        }
     }
+    leaves
 }
 
 /// Row groups that several readers go through, one beside the other. From another machine a row group is read at once, and once.
@@ -141,33 +135,10 @@ impl Groups {
     }
 }
 
-/// Where pages start, with their checksums from the file's metadata.
-fn checksums(metadata: &ParquetMetaData) -> Result<Arc<[(u64, u32)]>, Why> {
-    let listed = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-    let listed = listed.filter(|entry| entry.key == CHECKSUMS).find_map(|entry| entry.value.as_deref());
-    let listed = listed.ok_or_else(|| Why::Columns(format!("it has no {CHECKSUMS}")))?;
-    let mut starts = Vec::new();
-    let indexes = metadata.offset_index().into_iter().flatten();
-    for (group, index) in metadata.row_groups().iter().zip(indexes) {
-        starts.extend(group.columns().iter().filter_map(|column| column.dictionary_page_offset()).map(|at| at as u64));
-        starts.extend(index.iter().flat_map(|index| index.page_locations()).map(|page| page.offset as u64));
-    }
-    starts.sort_unstable();
-    let (digits, rest) = listed.as_bytes().as_chunks::<8>();
-    if digits.len() != starts.len() || !rest.is_empty() {
-        return Err(Why::Columns(format!("it has {} pages and {} checksums", starts.len(), digits.len())));
-    }
-    let parse = |digits: &[u8; 8]| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
-    let all = starts.into_iter().zip(digits).map(|(start, digits)| Some((start, parse(digits)?)));
-    all.collect::<Option<_>>().ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))
-}
-
 /// Reads pages, and looks at their checksums.
 #[derive(Clone)]
 pub struct Pages {
     source: Arc<dyn Source>,
-    length: u64,
-    checksums: Arc<[(u64, u32)]>,
     /// What was read ahead, and where it starts; in order.
     ahead: Vec<(u64, Bytes)>,
 }
@@ -178,54 +149,50 @@ impl Pages {
         self.source.is_remote()
     }
 
-    /// Reads these ranges, in order, at once, for a reader who has some already; gives them.
-    pub fn read_ahead(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-        mut known: Vec<(u64, Bytes)>,
-    ) -> ParquetResult<Vec<(u64, Bytes)>> {
-        let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
-        let parts = if ranges.is_empty() { Ok(Vec::new()) } else { self.source.read_all(ranges) };
+    /// Reads these pages, in order, at once, for a reader who has some already; gives them, checked.
+    pub fn read_ahead(&mut self, pages: &[Page], mut known: Vec<(u64, Bytes)>) -> ParquetResult<Vec<(u64, Bytes)>> {
+        let ranges = pages.iter().map(Page::range).collect();
+        let parts = if pages.is_empty() { Ok(Vec::new()) } else { self.source.read_all(ranges) };
         let parts = parts.map_err(|error| ParquetError::External(error.into()))?;
-        let read: Vec<_> = starts.into_iter().zip(parts).collect();
+        let check = |(page, bytes): (&Page, Bytes)| checked(page, &bytes).map(|()| (page.start, bytes));
+        let read = pages.iter().zip(parts).map(check).collect::<ParquetResult<Vec<_>>>()?;
         known.extend(read.iter().cloned());
         known.sort_unstable_by_key(|(start, _)| *start);
         self.ahead = known;
         Ok(read)
     }
 
-    /// A page that starts at `start`, if it is as it was written.
-    pub fn checked(&self, start: u64, page: Bytes) -> ParquetResult<Bytes> {
-        match self.checksums.binary_search_by_key(&start, |(start, _)| *start).map(|at| self.checksums[at].1) {
-            Ok(checksum) if checksum == crc32c::crc32c(&page) => Ok(page),
-            Ok(_) => Err(damaged(format!("the checksum of the page at byte {start} is wrong"))),
-            Err(_) => Err(damaged(format!("there is no page at byte {start}"))),
-        }
-    }
-}
-
-impl Length for Pages {
-    fn len(&self) -> u64 {
-        self.length
-    }
-}
-
-impl ChunkReader for Pages {
-    type T = Reader<Bytes>;
-
-    /// Not used: with page indexes, whole pages are asked for.
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Err(ParquetError::General(format!("nothing reads on from byte {start}")))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let end = start + length as u64;
-        let ahead = self.ahead[..self.ahead.partition_point(|(first, _)| *first <= start)].last();
-        let bytes = match ahead.filter(|(first, ahead)| end - first <= ahead.len() as u64) {
-            Some((first, ahead)) => ahead.slice((start - first) as usize..(end - first) as usize),
-            None => self.source.read(start..end).map_err(|error| ParquetError::External(error.into()))?,
+    /// A page, if it is as it was written.
+    pub fn read(&self, page: &Page) -> ParquetResult<Bytes> {
+        let bytes = match self.read_before(page) {
+            Some(bytes) => bytes,
+            None => self.source.read(page.range()).map_err(|error| ParquetError::External(error.into()))?,
         };
-        self.checked(start, bytes)
+        checked(page, &bytes).map(|()| bytes)
+    }
+
+    /// The same, for those who do not keep it.
+    pub fn glance(&self, page: &Page) -> ParquetResult<Bytes> {
+        if self.are_remote() {
+            return self.read(page);
+        }
+        let mut scratch = Scratch::with_room(page.bytes as usize);
+        self.source.read_into(page.range(), &mut scratch).map_err(|error| ParquetError::External(error.into()))?;
+        checked(page, &scratch).map(|()| scratch.into_bytes())
+    }
+
+    fn read_before(&self, page: &Page) -> Option<Bytes> {
+        let range = page.range();
+        let (first, ahead) = self.ahead[..self.ahead.partition_point(|(first, _)| *first <= range.start)].last()?;
+        let inside = range.end - first <= ahead.len() as u64;
+        inside.then(|| ahead.slice((range.start - first) as usize..(range.end - first) as usize))
+    }
+}
+
+fn checked(page: &Page, bytes: &[u8]) -> ParquetResult<()> {
+    match crc32c::crc32c(bytes) == page.checksum {
+        true => Ok(()),
+        false => Err(damaged(format!("the checksum of the page at byte {} is wrong", page.start))),
     }
 }
 

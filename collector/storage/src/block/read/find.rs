@@ -1,12 +1,12 @@
 //! Looks for a text in a column of which few rows are wanted, page by page: no array is made of the others.
 
 use memchr::memmem::Finder;
-use parquet::{arrow::ProjectionMask, basic::Type, file::reader::ChunkReader};
+use parquet::{arrow::ProjectionMask, basic::Type};
 
 use super::{
     Why,
     cut::{DataPage, Dictionary},
-    file::{SpansFile, dictionary_place},
+    file::SpansFile,
 };
 use crate::block::shapes::Place;
 
@@ -16,25 +16,22 @@ pub fn rows_with(file: &SpansFile, group: usize, column: usize, text: &str) -> R
     let Some(Place::Spans(column)) = file.columns.places.get(column) else { return Ok(None) };
     let metadata = file.metadata.metadata();
     let schema = metadata.file_metadata().schema_descr();
-    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
-    let (Some(leaf), None) = (leaves.next(), leaves.next()) else { return Ok(None) };
+    let Some((leaf, 1)) = file.leaves.get(*column).map(|leaves| (leaves.start, leaves.len())) else { return Ok(None) };
     let chunk = metadata.row_group(group).column(leaf);
     let described = chunk.column_descr();
     if described.physical_type() != Type::BYTE_ARRAY || chunk.dictionary_page_offset().is_some() {
         return Ok(None);
     }
-    let index = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
-    let index = index.ok_or_else(|| Why::Columns("it has no page index".to_owned()))?;
     let pages = file.group(group, &ProjectionMask::leaves(schema, [leaf]))?;
     // As it stands in a page: its length, and itself.
     let mut needle = (text.len() as u32).to_le_bytes().to_vec();
     needle.extend_from_slice(text.as_bytes());
     let finder = Finder::new(&needle);
     let mut rows = Vec::new();
-    for page in index.page_locations() {
-        let bytes = pages.get_bytes(page.offset as u64, page.compressed_page_size as usize)?;
+    for page in file.directory.pages(group, leaf) {
+        let bytes = pages.glance(page)?;
         let Some(found) = DataPage::open(described, &bytes, true)?.rows_with(&finder)? else { return Ok(None) };
-        rows.extend(found.into_iter().map(|row| page.first_row_index as u32 + row));
+        rows.extend(found.into_iter().map(|row| page.rows().start as u32 + row));
     }
     Ok(Some(rows))
 }
@@ -45,26 +42,22 @@ pub fn may_have_text(file: &SpansFile, group: usize, column: usize, text: &str) 
     let metadata = file.metadata.metadata();
     let schema = metadata.file_metadata().schema_descr();
     let finder = Finder::new(text);
-    for leaf in (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column) {
-        let chunk = metadata.row_group(group).column(leaf);
-        let described = chunk.column_descr();
+    for leaf in file.leaves.get(*column).cloned().unwrap_or_default() {
+        let described = metadata.row_group(group).column(leaf).column_descr();
         if described.physical_type() != Type::BYTE_ARRAY {
             continue;
         }
-        let index = metadata.offset_index().and_then(|index| index.get(group)?.get(leaf));
-        let index = index.ok_or_else(|| Why::Columns("it has no page index".to_owned()))?;
         let pages = file.group(group, &ProjectionMask::leaves(schema, [leaf]))?;
         // Where there is a dictionary, pages have no texts of their own.
-        if let Some(place) = dictionary_place(chunk)? {
-            let bytes = pages.get_bytes(place.start, (place.end - place.start) as usize)?;
-            let dictionary = Dictionary::open(described, &bytes)?;
+        if let Some(page) = file.directory.dictionary(group, leaf) {
+            let dictionary = Dictionary::open(described, &pages.glance(page)?)?;
             if dictionary.has(&finder) {
                 return Ok(true);
             }
             continue;
         }
-        for page in index.page_locations() {
-            let bytes = pages.get_bytes(page.offset as u64, page.compressed_page_size as usize)?;
+        for page in file.directory.pages(group, leaf) {
+            let bytes = pages.glance(page)?;
             if DataPage::open(described, &bytes, true)?.has(&finder)? {
                 return Ok(true);
             }

@@ -92,8 +92,12 @@ pub fn count(bytes: &[u8], bits: u32, count: usize, value: u32) -> usize {
 fn alike(eight: &[u8], bits: u32, value: u32) -> usize {
     let mut word = [0; 8];
     word[..eight.len()].copy_from_slice(eight);
-    let (word, mask) = (u64::from_le_bytes(word), (1 << bits) - 1);
-    (0..8).filter(|at| word >> (at * bits) & mask == u64::from(value)).count()
+    // The lowest bit of each value, and the same with the value in it.
+    let lowest = (0..8).fold(0u64, |lowest, at| lowest | 1 << (at * bits));
+    let mut other = u64::from_le_bytes(word) ^ lowest.wrapping_mul(value.into());
+    // All bits of a value into its lowest.
+    other = (1..bits).fold(other, |all, bit| all | other >> bit);
+    8 - (other & lowest).count_ones() as usize
 }
 
 /// The place of the zero that has `before` zeros before it, among the first `all` values; `all` if there are fewer.
@@ -110,7 +114,7 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
             Run::Packed(run, packed) => {
                 // Eight values at a time.
                 for (eight, at) in packed.chunks_exact(bits as usize).zip((0..run).step_by(8)) {
-                    let zeros = zeros(eight, bits);
+                    let zeros = if bits <= 8 { alike(eight, bits, 0) } else { zeros(eight, bits) };
                     if left < zeros {
                         let place = (at..at + 8).filter(|at| unpack(packed, bits, *at) == 0).nth(left);
                         return place.map_or(all, |place| (first + place).min(all));
@@ -129,15 +133,7 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
 
 /// How many of eight values are zero.
 fn zeros(eight: &[u8], bits: u32) -> usize {
-    let ones = match *eight {
-        [byte] => byte.count_ones(),
-        [low, high] => {
-            let pairs = u16::from_le_bytes([low, high]);
-            ((pairs | pairs >> 1) & 0x5555).count_ones()
-        }
-        _ => (0..8).filter(|at| unpack(eight, bits, *at) != 0).count() as u32,
-    };
-    8 - ones as usize
+    (0..8).filter(|at| unpack(eight, bits, *at) == 0).count()
 }
 
 /// How many of the first `count` values of one bit are set.
@@ -154,7 +150,9 @@ fn ones(bytes: &[u8], count: usize) -> usize {
             }
             Run::Packed(run, packed) => {
                 let here = run.min(count - first);
-                ones += packed[..here / 8].iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+                let (words, bytes) = packed[..here / 8].as_chunks::<8>();
+                ones += words.iter().map(|word| u64::from_le_bytes(*word).count_ones() as usize).sum::<usize>();
+                ones += bytes.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
                 if !here.is_multiple_of(8) {
                     ones += (packed[here / 8] & ((1 << (here % 8)) - 1)).count_ones() as usize;
                 }

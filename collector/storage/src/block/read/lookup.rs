@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array, new_null_array};
@@ -17,7 +17,6 @@ use parquet::{
         parquet_to_arrow_field_levels,
     },
     errors::ParquetError,
-    file::page_index::column_index::ColumnIndexMetaData,
 };
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ use super::{
 use crate::{
     block::shapes::{Place, numbers_of},
     columns::{Resource, write_otlp},
-    schema::core,
+    schema::{CORE, core},
 };
 
 /// The spans of a trace as OTLP; None when there are none.
@@ -43,11 +42,7 @@ pub fn trace(
     go_on: GoOn<'_>,
 ) -> Result<Option<Bytes>, Why> {
     let mut parts = Vec::new();
-    for number in 0..file.metadata.metadata().num_row_groups() {
-        let near = candidates(file, number, trace.as_bytes())?;
-        if near.is_empty() {
-            continue;
-        }
+    for (number, near) in file.directory.near(trace.as_bytes()) {
         let mut group = Group::new(file, number, block, cache);
         let mut rows = group.rows_of(trace.as_bytes(), near)?;
         while !rows.is_empty() {
@@ -89,29 +84,6 @@ pub fn rows(
     complete(file, rows.len(), columns(file, &window)?)
 }
 
-/// The rows of a group's pages whose bounds have the trace between them.
-fn candidates(file: &SpansFile, group: usize, trace: &[u8; 16]) -> Result<Range<usize>, Why> {
-    let metadata = file.metadata.metadata();
-    let missing = || Why::Columns("it has no page index of trace ids".to_owned());
-    let index = metadata.column_index().and_then(|index| index.get(group)?.get(core::TRACE_ID)).ok_or_else(missing)?;
-    let pages = metadata.offset_index().and_then(|index| index.get(group)?.get(core::TRACE_ID)).ok_or_else(missing)?;
-    let ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(bounds) = index else { return Err(missing()) };
-    let pages = pages.page_locations();
-    let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
-    let begins = |page: usize| bounds.min_value(page).is_none_or(|min| min <= &trace[..]);
-    let ends = |page: usize| bounds.max_value(page).is_none_or(|max| max >= &trace[..]);
-    // Pages are in order: of most row groups no more has to be looked at.
-    if pages.is_empty() || !begins(0) || !ends(pages.len() - 1) {
-        return Ok(0..0);
-    }
-    let holds = |page: &usize| begins(*page) && ends(*page);
-    let mut holding = (0..pages.len()).filter(holds);
-    let Some(first) = holding.next() else { return Ok(0..0) };
-    let last = holding.next_back().unwrap_or(first);
-    let row = |page: usize| pages.get(page).map_or(rows, |page| usize::try_from(page.first_row_index).unwrap_or(rows));
-    Ok(row(first)..row(last + 1))
-}
-
 /// The columns of some rows, by their places in the file.
 fn columns(file: &SpansFile, window: &Window) -> Result<BTreeMap<usize, ArrayRef>, Why> {
     let (schema, fields) = (file.metadata.parquet_schema(), file.metadata.schema().fields());
@@ -143,6 +115,16 @@ fn columns(file: &SpansFile, window: &Window) -> Result<BTreeMap<usize, ArrayRef
 /// A trace's rows are read so many at a time.
 const MAX_BATCH_ROWS: usize = 8192;
 
+/// A core column without values. Those of lists take long to make, so that all of few rows are parts of one.
+fn nulls(at: usize, rows: usize) -> ArrayRef {
+    static NULLS: LazyLock<Vec<ArrayRef>> =
+        LazyLock::new(|| CORE.iter().map(|field| new_null_array(field.data_type(), MAX_BATCH_ROWS)).collect());
+    match rows <= MAX_BATCH_ROWS {
+        true => NULLS[at].slice(0, rows),
+        false => new_null_array(CORE[at].data_type(), rows),
+    }
+}
+
 /// Puts columns in that the rows have by their shapes, and core columns that were not read because they have no values.
 fn complete(file: &SpansFile, rows: usize, mut columns: BTreeMap<usize, ArrayRef>) -> Result<RecordBatch, Why> {
     let numbers = match &file.columns.shapes {
@@ -167,7 +149,7 @@ fn complete(file: &SpansFile, rows: usize, mut columns: BTreeMap<usize, ArrayRef
         let column = column.filter(|column| at < core::COUNT || column.null_count() < column.len());
         if column.is_some() || at < core::COUNT {
             fields.push(field.clone());
-            complete.push(column.unwrap_or_else(|| new_null_array(field.data_type(), rows)));
+            complete.push(column.unwrap_or_else(|| nulls(at, rows)));
         }
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), complete).map_err(|error| Why::Columns(error.to_string()))

@@ -1,6 +1,6 @@
 //! Reads blocks: a trace by its id, or everything in order.
 //!
-//! `file` reads pages of `spans.parquet` and checks them, `cache` keeps what was read. `lookup` finds a trace: `pages` has its
+//! `file` reads pages of `spans.parquet` and checks them, `directory` says where they are, `cache` keeps what was read. `lookup` finds a trace: `pages` has its
 //! rows, which `cut` cuts out of each page, whose `header` and levels (`hybrid`) it reads itself. `flat` makes arrays of them, the
 //! parquet crate of lists. `scan` goes through all spans, `ranges` through all of them column by column, `column` through little of
 //! each, all by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
@@ -9,6 +9,7 @@ mod cache;
 mod chunks;
 mod column;
 mod cut;
+mod directory;
 mod file;
 mod find;
 mod flat;
@@ -19,6 +20,8 @@ mod memory;
 mod pages;
 mod ranges;
 mod scan;
+mod scratch;
+mod several;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ pub use cache::Cache;
 use file::SpansFile;
 pub use ranges::Ranges;
 pub use scan::HEADS;
+pub use several::trace_in;
 
 /// A block that can be read. What it is and which traces it has not is in memory, the rest is read when it is needed.
 pub struct Block {
@@ -91,7 +95,7 @@ pub enum Why {
 }
 
 /// Is told of bytes that are read, as they are in memory; says whether to read on.
-pub type GoOn<'a> = &'a dyn Fn(usize) -> bool;
+pub type GoOn<'a> = &'a (dyn Fn(usize) -> bool + Sync);
 
 impl From<ViewError> for Why {
     fn from(error: ViewError) -> Self {

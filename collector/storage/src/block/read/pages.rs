@@ -8,11 +8,7 @@ use parquet::{
     arrow::arrow_reader::RowGroups,
     column::page::{Page, PageIterator, PageMetadata, PageReader},
     errors::{ParquetError, Result as ParquetResult},
-    file::{
-        metadata::{ParquetMetaData, RowGroupMetaData},
-        page_index::offset_index::PageLocation,
-        reader::ChunkReader,
-    },
+    file::metadata::{ParquetMetaData, RowGroupMetaData},
     schema::types::ColumnDescriptor,
 };
 use uuid::Uuid;
@@ -20,15 +16,14 @@ use uuid::Uuid;
 use super::{
     Cache, GoOn, Why,
     cut::{DataPage, Dictionary, Piece},
-    file::{Pages, SpansFile, dictionary_place},
+    directory::Page as Place,
+    file::{Pages, SpansFile},
 };
-use crate::{block::shapes::Shapes, schema::core};
+use crate::schema::core;
 
 /// A row group.
 pub struct Group<'a> {
-    metadata: &'a Arc<ParquetMetaData>,
-    /// The column of their numbers, and they.
-    shapes: Option<&'a (usize, Shapes)>,
+    file: &'a SpansFile,
     group: usize,
     pages: Pages,
     block: Uuid,
@@ -38,15 +33,14 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// A row group of a block's file.
     pub fn new(file: &'a SpansFile, group: usize, block: Uuid, cache: &'a Cache) -> Self {
-        let shapes = file.columns.shapes.as_ref();
-        Self { metadata: file.metadata.metadata(), shapes, group, pages: file.pages(), block, cache }
+        Self { file, group, pages: file.pages(), block, cache }
     }
 
     /// The rows of a trace among those near it, which are whole pages.
     pub fn rows_of(&self, trace: &[u8; 16], near: Range<usize>) -> ParquetResult<Range<usize>> {
         let mut found = None::<Range<usize>>;
-        for (rows, location) in self.pages_of(core::TRACE_ID, &near)? {
-            let bytes = self.read(location)?;
+        for place in self.file.directory.pages_of(self.group, core::TRACE_ID, &near) {
+            let (rows, bytes) = (place.rows(), self.read(place)?);
             let page = DataPage::open(self.column(core::TRACE_ID), &bytes, true)?;
             let ids = page.ids();
             let (first, end) =
@@ -60,9 +54,8 @@ impl<'a> Group<'a> {
 
     /// Some rows, with the columns that have values there; without one that is `known`.
     pub fn window(&mut self, rows: Range<usize>, known: Option<usize>, go_on: GoOn<'_>) -> Result<Window, Why> {
-        let schema = self.metadata.file_metadata().schema_descr();
         if self.pages.are_remote() {
-            self.read_ahead(schema.num_columns(), &rows, go_on)?;
+            self.read_ahead(self.file.metadata.parquet_schema().num_columns(), &rows, go_on)?;
         }
         let (has, mut columns) = match self.has_columns(&rows, go_on)? {
             Some((has, leaf, pieces)) => (Some(has), BTreeMap::from([(leaf, pieces)])),
@@ -71,22 +64,20 @@ impl<'a> Group<'a> {
         let may_have = |column: usize| {
             has.as_ref().is_none_or(|has| has.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1))
         };
-        let all: Vec<usize> = (0..schema.num_columns()).collect();
-        let of_column = |a: &usize, b: &usize| schema.get_column_root_idx(*a) == schema.get_column_root_idx(*b);
-        let had = |leaf: usize| columns.contains_key(&leaf) || known == Some(leaf);
-        let wanted = all.chunk_by(of_column).filter(|leaves| !had(leaves[0]));
-        let wanted: Vec<_> = wanted.filter(|leaves| may_have(schema.get_column_root_idx(leaves[0]))).collect();
         let mut empty = Vec::new();
-        for leaves in wanted {
+        for (_, leaves) in self.file.leaves.iter().enumerate().filter(|(column, _)| may_have(*column)) {
+            if columns.contains_key(&leaves.start) || known == Some(leaves.start) {
+                continue;
+            }
             // The first leaf of a list tells for all of them.
-            let first = self.pieces(leaves[0], &rows, has.is_some(), go_on)?;
+            let first = self.pieces(leaves.start, &rows, has.is_some(), go_on)?;
             if first.iter().any(|piece| piece.any) {
-                columns.insert(leaves[0], first);
-                for leaf in &leaves[1..] {
-                    if self.is_empty(*leaf) {
-                        empty.push(*leaf);
+                columns.insert(leaves.start, first);
+                for leaf in leaves.clone().skip(1) {
+                    if self.is_empty(leaf) {
+                        empty.push(leaf);
                     } else {
-                        columns.insert(*leaf, self.pieces(*leaf, &rows, true, go_on)?);
+                        columns.insert(leaf, self.pieces(leaf, &rows, true, go_on)?);
                     }
                 }
             }
@@ -97,7 +88,7 @@ impl<'a> Group<'a> {
             let pieces = beside.iter().map(Piece::without_values).collect();
             columns.insert(leaf, pieces);
         }
-        Ok(Window { metadata: self.metadata.clone(), group: self.group, rows: rows.len(), columns })
+        Ok(Window { metadata: self.file.metadata.metadata().clone(), group: self.group, rows: rows.len(), columns })
     }
 
     /// Whether a leaf that may have no values where there are elements has none in the row group.
@@ -105,7 +96,7 @@ impl<'a> Group<'a> {
         if !self.column(leaf).self_type().is_optional() {
             return false;
         }
-        let chunk = self.metadata.row_group(self.group).column(leaf);
+        let chunk = self.file.metadata.metadata().row_group(self.group).column(leaf);
         let nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
         nulls == u64::try_from(chunk.num_values()).ok()
     }
@@ -120,35 +111,30 @@ impl<'a> Group<'a> {
 
     /// Reads the pages of all columns, and the dictionaries that are not in the cache: each read has its price.
     fn read_ahead(&mut self, leaves: usize, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<(), Why> {
-        let mut ranges = Vec::new();
+        let directory = &self.file.directory;
+        let mut pages = Vec::new();
         for leaf in 0..leaves {
-            let dictionary = self.dictionary_place(leaf)?;
-            ranges.extend(dictionary.filter(|place| !self.cache.has_dictionary(self.block, place.start)));
-            let pages = self
-                .pages_of(leaf, rows)?
-                .map(|(_, page)| page.offset as u64..page.offset as u64 + page.compressed_page_size as u64);
-            ranges.extend(pages);
+            let dictionary = directory.dictionary(self.group, leaf);
+            pages.extend(dictionary.filter(|page| !self.cache.has_dictionary(self.block, page.start)));
+            pages.extend(directory.pages_of(self.group, leaf, rows));
         }
-        let known = |range: &Range<u64>| Some((range.start, self.cache.page(self.block, range.start)?));
-        let kept = ranges.iter().filter_map(known).collect::<Vec<_>>();
-        ranges.retain(|range| !kept.iter().any(|(start, _)| *start == range.start));
-        ranges.sort_unstable_by_key(|range| range.start);
-        if !go_on(ranges.iter().map(|range| (range.end - range.start) as usize).sum()) {
+        let known = |page: &Place| Some((page.start, self.cache.page(self.block, page.start)?));
+        let kept = pages.iter().filter_map(known).collect::<Vec<_>>();
+        pages.retain(|page| !kept.iter().any(|(start, _)| *start == page.start));
+        pages.sort_unstable_by_key(|page| page.start);
+        if !go_on(pages.iter().map(|page| page.bytes as usize).sum()) {
             return Err(Why::Stopped);
         }
-        let read = self.pages.read_ahead(ranges, kept)?;
-        for (start, page) in read {
-            self.cache.keep_page(self.block, start, self.pages.checked(start, page)?);
+        for (start, page) in self.pages.read_ahead(&pages, kept)? {
+            self.cache.keep_page(self.block, start, page);
         }
         Ok(())
     }
 
     /// Which columns the shapes of some rows have, as [`Shapes::has_columns`] says it, and the rows' part of the leaf with their numbers.
     fn has_columns(&self, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<Option<HasColumns>, Why> {
-        let Some((column, shapes)) = self.shapes else { return Ok(None) };
-        let schema = self.metadata.file_metadata().schema_descr();
-        let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == *column);
-        let leaf = leaves.next().ok_or_else(|| wrong("its spans have no shapes"))?;
+        let Some((column, shapes)) = &self.file.columns.shapes else { return Ok(None) };
+        let leaf = self.file.leaves.get(*column).ok_or_else(|| wrong("its spans have no shapes"))?.start;
         let pieces = self.pieces(leaf, rows, true, go_on)?;
         let numbers = pieces.iter().flat_map(|piece| piece.plain.as_chunks().0);
         let has = shapes.has_columns(numbers.map(|number| u32::from_le_bytes(*number)))?;
@@ -158,63 +144,37 @@ impl<'a> Group<'a> {
     /// A column's part of some rows. `likely`: they most likely have values.
     fn pieces(&self, leaf: usize, rows: &Range<usize>, likely: bool, go_on: GoOn<'_>) -> Result<Vec<Piece>, Why> {
         let dictionary = self.dictionary(leaf)?;
-        let cut = |(page_rows, location): (Range<usize>, _)| {
-            let bytes = self.read(location)?;
+        let cut = |place: &Place| {
+            let (page_rows, bytes) = (place.rows(), self.read(place)?);
             let page = DataPage::open(self.column(leaf), &bytes, likely)?;
             let (start, end) = (rows.start.max(page_rows.start), rows.end.min(page_rows.end));
             let piece = page.cut(start - page_rows.start..end - page_rows.start, dictionary.as_deref())?;
             if go_on(piece.plain.len()) { Ok(piece) } else { Err(Why::Stopped) }
         };
-        self.pages_of(leaf, rows)?.map(cut).collect()
-    }
-
-    /// The pages that have some of the rows, and their rows.
-    fn pages_of(
-        &self,
-        leaf: usize,
-        rows: &Range<usize>,
-    ) -> ParquetResult<impl Iterator<Item = (Range<usize>, &'a PageLocation)> + use<'a>> {
-        let index = self.metadata.offset_index().and_then(|index| index.get(self.group)?.get(leaf));
-        let locations = index.ok_or_else(|| wrong("it has no page index"))?.page_locations();
-        let all = usize::try_from(self.metadata.row_group(self.group).num_rows()).unwrap_or(0);
-        let first_row = |page: &PageLocation| usize::try_from(page.first_row_index).unwrap_or(0);
-        let first = locations.partition_point(|page| first_row(page) <= rows.start).saturating_sub(1);
-        let end = rows.end;
-        let pages = (first..locations.len()).map(move |page| {
-            (first_row(&locations[page])..locations.get(page + 1).map_or(all, first_row), &locations[page])
-        });
-        Ok(pages.take_while(move |(rows, _)| rows.start < end))
+        self.file.directory.pages_of(self.group, leaf, rows).iter().map(cut).collect()
     }
 
     fn column(&self, leaf: usize) -> &'a ColumnDescriptor {
-        self.metadata.row_group(self.group).column(leaf).column_descr()
+        self.file.metadata.metadata().row_group(self.group).column(leaf).column_descr()
     }
 
-    fn read(&self, location: &PageLocation) -> ParquetResult<Bytes> {
-        let length = usize::try_from(location.compressed_page_size).map_err(|_| wrong("a page has no size"))?;
-        let start = location.offset as u64;
+    /// A page. One from far away is kept.
+    fn read(&self, place: &Place) -> ParquetResult<Bytes> {
         if !self.pages.are_remote() {
-            return self.pages.get_bytes(start, length);
+            return self.pages.glance(place);
         }
-        if let Some(page) = self.cache.page(self.block, start) {
+        if let Some(page) = self.cache.page(self.block, place.start) {
             return Ok(page);
         }
-        let page = self.pages.get_bytes(start, length)?;
-        self.cache.keep_page(self.block, start, page.clone());
+        let page = self.pages.read(place)?;
+        self.cache.keep_page(self.block, place.start, page.clone());
         Ok(page)
     }
 
     fn dictionary(&self, leaf: usize) -> ParquetResult<Option<Arc<Dictionary>>> {
-        let Some(place) = self.dictionary_place(leaf)? else { return Ok(None) };
-        let dictionary = self.cache.dictionary(self.block, place.start, || {
-            let page = self.pages.get_bytes(place.start, (place.end - place.start) as usize)?;
-            Dictionary::open(self.column(leaf), &page)
-        });
-        dictionary.map(Some)
-    }
-
-    fn dictionary_place(&self, leaf: usize) -> ParquetResult<Option<Range<u64>>> {
-        dictionary_place(self.metadata.row_group(self.group).column(leaf))
+        let Some(place) = self.file.directory.dictionary(self.group, leaf) else { return Ok(None) };
+        let read = || Dictionary::open(self.column(leaf), &self.pages.read(place)?);
+        self.cache.dictionary(self.block, place.start, read).map(Some)
     }
 }
 

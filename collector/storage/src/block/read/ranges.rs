@@ -198,17 +198,13 @@ fn weights(file: &SpansFile, starts: &[usize]) -> Vec<u64> {
     let metadata = file.metadata.metadata();
     let all = starts.last().copied().unwrap_or(0);
     let mut weights = vec![0; all.div_ceil(GRANULE)];
-    let indexes = metadata.offset_index().into_iter().flatten();
-    for ((group, index), bounds) in metadata.row_groups().iter().zip(indexes).zip(starts.windows(2)) {
-        for (column, index) in group.columns().iter().zip(index) {
+    for (group, (about, bounds)) in metadata.row_groups().iter().zip(starts.windows(2)).enumerate() {
+        for (leaf, column) in about.columns().iter().enumerate() {
             let ratio = column.uncompressed_size() as f64 / column.compressed_size().max(1) as f64;
-            let locations = index.page_locations();
-            for (at, page) in locations.iter().enumerate() {
-                let row = |first: i64| bounds[0] + usize::try_from(first).unwrap_or(0);
-                let rows = row(page.first_row_index)
-                    ..locations.get(at + 1).map_or(bounds[1], |next| row(next.first_row_index)).min(all);
-                let granules = rows.start / GRANULE..rows.end.div_ceil(GRANULE);
-                let bytes = f64::from(page.compressed_page_size) * ratio / granules.len().max(1) as f64;
+            for page in file.directory.pages(group, leaf) {
+                let (start, end) = (bounds[0] + page.rows().start, bounds[0] + page.rows().end);
+                let granules = start / GRANULE..end.min(all).div_ceil(GRANULE);
+                let bytes = f64::from(page.bytes) * ratio / granules.len().max(1) as f64;
                 weights.get_mut(granules).into_iter().flatten().for_each(|weight| *weight += bytes as u64);
             }
         }

@@ -12,7 +12,7 @@ use arrow_array::{ArrayRef, StringArray, cast::AsArray, types::UInt32Type};
 use bytes::Bytes;
 use clew_common::{
     ids::{Tenant, TraceId},
-    log::{Disk, SimDisk},
+    log::{Disk, SimDisk, Work},
     otlp::filter,
 };
 use opentelemetry_proto::tonic::{
@@ -23,7 +23,7 @@ use proptest::{prelude::*, strategy::ValueTree};
 use prost::Message;
 use uuid::Uuid;
 
-use super::{Block, BlockError, Cache};
+use super::{Block, BlockError, Cache, trace_in};
 use crate::{
     block::{BlockWriter, FILTER, Layout, META, RESOURCES, SHAPES, SPANS, Spec, WriteError},
     columns::{
@@ -237,6 +237,28 @@ fn a_flipped_bit_is_never_another_answer_of_a_lookup() {
         written.disk.flip(&place, byte, 4);
     }
     assert!(noticed > 100, "{noticed}");
+}
+
+#[test]
+fn a_trace_is_found_in_several_blocks_in_their_order_and_one_that_cannot_be_read_hides_no_other() {
+    let requests = columns(&many());
+    let written: Vec<_> = (0..5).map(|_| Written::of(std::slice::from_ref(&requests), Layout::default())).collect();
+    let blocks: Vec<Block> = written.iter().map(|written| written.open().unwrap()).collect();
+    let blocks: Vec<&Block> = blocks.iter().collect();
+    let trace = TraceId::new([1; 16]).unwrap();
+    let alone = written[0].open().unwrap().trace(&trace).unwrap().unwrap();
+    written[3].disk.remove(&Path::new("/blocks").join(&written[3].path).join(SPANS)).unwrap();
+    let found = trace_in(&blocks, &trace, Work::Threads, &|_| true);
+    assert_eq!(found.len(), 5);
+    for (at, found) in found.into_iter().enumerate() {
+        match found {
+            Ok(found) => assert!(at != 3 && found == alone, "block {at}"),
+            Err(error) => assert!(at == 3 && error.path.ends_with(SPANS), "block {at}: {error}"),
+        }
+    }
+    assert!(trace_in(&blocks, &TraceId::new([99; 16]).unwrap(), Work::Inline, &|_| true).iter().all(Result::is_err));
+    assert!(trace_in(&blocks, &trace, Work::Threads, &|_| false).is_empty(), "nobody waits for it");
+    assert!(trace_in(&[], &trace, Work::Threads, &|_| true).is_empty());
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! Where the pages of `spans.parquet` are, and which traces are in which of them: what lookups need of the footer, close together.
+
+use std::ops::Range;
+
+use parquet::file::{metadata::ParquetMetaData, page_index::column_index::ColumnIndexMetaData};
+
+use super::Why;
+use crate::{block::CHECKSUMS, schema::core};
+
+/// The pages of a file.
+pub struct Directory {
+    leaves: usize,
+    /// Where the pages of each column chunk begin in `pages`, by row group and leaf, and where the last one's end.
+    chunks: Vec<u32>,
+    pages: Vec<Page>,
+    /// The pages of trace ids, in the order of the traces.
+    traces: Vec<Traces>,
+}
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it starts in the file.
+    pub start: u64,
+    /// How long it is, with its header.
+    pub bytes: u32,
+    /// CRC-32C of these bytes.
+    pub checksum: u32,
+    first_row: u32,
+    /// [`DICTIONARY`]: it is none of data.
+    rows: u32,
+}
+
+const DICTIONARY: u32 = u32::MAX;
+
+impl Page {
+    /// Whether it is a dictionary.
+    pub fn is_dictionary(&self) -> bool {
+        self.rows == DICTIONARY
+    }
+
+    /// Its rows, in the row group, unless it is a dictionary.
+    pub fn rows(&self) -> Range<usize> {
+        self.first_row as usize..self.first_row as usize + self.rows as usize
+    }
+
+    /// Its bytes, in the file.
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.start + u64::from(self.bytes)
+    }
+}
+
+/// The rows of a page of trace ids.
+struct Traces {
+    group: u32,
+    first_row: u32,
+    rows: u32,
+    least: [u8; 16],
+    greatest: [u8; 16],
+}
+
+impl Directory {
+    /// What a footer says, of a file with so many bytes before it.
+    pub fn new(metadata: &ParquetMetaData, bytes: u64) -> Result<Self, Why> {
+        let leaves = metadata.file_metadata().schema_descr().num_columns();
+        let mut directory = Self { leaves, chunks: vec![0], pages: Vec::new(), traces: Vec::new() };
+        for group in 0..metadata.num_row_groups() {
+            for leaf in 0..leaves {
+                directory
+                    .chunk(metadata, group, leaf, bytes)
+                    .ok_or_else(|| wrong("its pages are not where it says"))?;
+            }
+            directory.traces(metadata, group)?;
+        }
+        directory.checksums(metadata)?;
+        directory.pages.shrink_to_fit();
+        Ok(directory)
+    }
+
+    fn chunk(&mut self, metadata: &ParquetMetaData, group: usize, leaf: usize, bytes: u64) -> Option<()> {
+        let chunk = metadata.row_group(group).column(leaf);
+        let locations = metadata.offset_index()?.get(group)?.get(leaf)?.page_locations();
+        let all = u32::try_from(metadata.row_group(group).num_rows()).ok().filter(|rows| *rows < DICTIONARY)?;
+        let mut push = |start: i64, bytes_of_it: i64, first_row: u32, rows: u32| {
+            let (start, length) = (u64::try_from(start).ok()?, u32::try_from(bytes_of_it).ok()?);
+            let page = Page { start, bytes: length, checksum: 0, first_row, rows };
+            start.checked_add(length.into()).filter(|end| *end <= bytes)?;
+            self.pages.push(page);
+            Some(())
+        };
+        if let Some(start) = chunk.dictionary_page_offset() {
+            push(start, chunk.data_page_offset().checked_sub(start)?, 0, DICTIONARY)?;
+        }
+        let ends = locations.iter().skip(1).map(|next| next.first_row_index).chain([all.into()]);
+        let mut row = 0;
+        for (page, end) in locations.iter().zip(ends) {
+            let rows = u32::try_from(end).ok().filter(|end| *end <= all)?.checked_sub(row)?;
+            if page.first_row_index != i64::from(row) {
+                return None;
+            }
+            push(page.offset, page.compressed_page_size.into(), row, rows)?;
+            row += rows;
+        }
+        self.chunks.push(u32::try_from(self.pages.len()).ok()?);
+        Some(())
+    }
+
+    fn traces(&mut self, metadata: &ParquetMetaData, group: usize) -> Result<(), Why> {
+        let bounds = metadata.column_index().and_then(|index| index.get(group)?.get(core::TRACE_ID));
+        let Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(bounds)) = bounds else {
+            return Err(wrong("it has no page index of trace ids"));
+        };
+        let chunk = self.chunks[group * self.leaves + core::TRACE_ID] as usize;
+        let pages = &self.pages[chunk..self.chunks[group * self.leaves + core::TRACE_ID + 1] as usize];
+        for (at, page) in pages.iter().filter(|page| !page.is_dictionary()).enumerate() {
+            let bound = |bound: Option<&[u8]>| bound.and_then(|bound| bound.try_into().ok());
+            let (Some(least), Some(greatest)) = (bound(bounds.min_value(at)), bound(bounds.max_value(at))) else {
+                return Err(wrong("it does not say which traces a page has"));
+            };
+            if least > greatest || self.traces.last().is_some_and(|before| before.greatest > least) {
+                return Err(wrong("its traces are not in order"));
+            }
+            let (first_row, rows) = (page.first_row, page.rows);
+            self.traces.push(Traces { group: group as u32, first_row, rows, least, greatest });
+        }
+        Ok(())
+    }
+
+    /// The file's metadata has the checksums of pages in the order of the file.
+    fn checksums(&mut self, metadata: &ParquetMetaData) -> Result<(), Why> {
+        let listed = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+        let listed = listed.filter(|entry| entry.key == CHECKSUMS).find_map(|entry| entry.value.as_deref());
+        let listed = listed.ok_or_else(|| Why::Columns(format!("it has no {CHECKSUMS}")))?;
+        let (digits, rest) = listed.as_bytes().as_chunks::<8>();
+        if digits.len() != self.pages.len() || !rest.is_empty() {
+            return Err(Why::Columns(format!("it has {} pages and {} checksums", self.pages.len(), digits.len())));
+        }
+        let mut order: Vec<usize> = (0..self.pages.len()).collect();
+        order.sort_unstable_by_key(|page| self.pages[*page].start);
+        for (page, digits) in order.into_iter().zip(digits) {
+            let checksum = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            self.pages[page].checksum =
+                checksum.ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.chunks) + size_of_val(&*self.pages) + size_of_val(&*self.traces)
+    }
+
+    /// The pages of a column chunk, the dictionary first.
+    pub fn all(&self, group: usize, leaf: usize) -> &[Page] {
+        let chunk = group * self.leaves + leaf;
+        let (start, end) = (self.chunks.get(chunk), self.chunks.get(chunk + 1));
+        start.zip(end).and_then(|(start, end)| self.pages.get(*start as usize..*end as usize)).unwrap_or_default()
+    }
+
+    /// The dictionary of a column chunk.
+    pub fn dictionary(&self, group: usize, leaf: usize) -> Option<&Page> {
+        self.all(group, leaf).first().filter(|page| page.is_dictionary())
+    }
+
+    /// The pages of a column chunk that have data, in order.
+    pub fn pages(&self, group: usize, leaf: usize) -> &[Page] {
+        let all = self.all(group, leaf);
+        &all[usize::from(self.dictionary(group, leaf).is_some())..]
+    }
+
+    /// Those that have some of a row group's rows.
+    pub fn pages_of(&self, group: usize, leaf: usize, rows: &Range<usize>) -> &[Page] {
+        let pages = self.pages(group, leaf);
+        let first = pages.partition_point(|page| page.rows().end <= rows.start);
+        let count = pages[first..].iter().take_while(|page| page.rows().start < rows.end).count();
+        &pages[first..first + count]
+    }
+
+    /// The row groups and their rows that a trace may be among: whole pages of trace ids.
+    pub fn near(&self, trace: &[u8; 16]) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let first = self.traces.partition_point(|page| page.greatest < *trace);
+        let end = first + self.traces[first..].partition_point(|page| page.least <= *trace);
+        let groups = self.traces[first..end].chunk_by(|a, b| a.group == b.group);
+        groups.filter_map(|pages| {
+            let (first, last) = (pages.first()?, pages.last()?);
+            Some((first.group as usize, first.first_row as usize..last.first_row as usize + last.rows as usize))
+        })
+    }
+}
+
+fn wrong(what: &str) -> Why {
+    Why::Columns(what.to_owned())
+}

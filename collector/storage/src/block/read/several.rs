@@ -1,0 +1,44 @@
+//! Looks a trace up in several blocks at once.
+
+use std::{
+    panic::resume_unwind,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use bytes::Bytes;
+use clew_common::{ids::TraceId, log::Work};
+
+use super::{Block, BlockError, GoOn};
+
+/// The spans of a trace in some blocks, in the order of the blocks; of each what [`Block::trace_while`] gives. A trace is in more than
+/// one block until they have been merged, and each takes as long as the others: they are shared with threads that live for no longer.
+pub fn trace_in(blocks: &[&Block], trace: &TraceId, work: Work, go_on: GoOn<'_>) -> Vec<Result<Bytes, BlockError>> {
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    let threads = match work {
+        Work::Threads => blocks.len().min(*CORES),
+        Work::Inline => 1,
+    };
+    let next = AtomicUsize::new(0);
+    let look_up = || {
+        let blocks = std::iter::from_fn(|| {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            blocks.get(at).filter(|_| go_on(0)).map(|block| (at, block.trace_while(trace, go_on)))
+        });
+        blocks.collect::<Vec<_>>()
+    };
+    let mut found = thread::scope(|scope| {
+        let spawn = |_| thread::Builder::new().name("lookup".to_owned()).spawn_scoped(scope, look_up).ok();
+        let beside: Vec<_> = (1..threads).map_while(spawn).collect();
+        let mut found = look_up();
+        for thread in beside {
+            found.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().filter_map(|(_, found)| found.transpose()).collect()
+}
