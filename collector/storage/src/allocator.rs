@@ -1,21 +1,24 @@
 //! The allocator of every program that stores spans: mimalloc.
 //!
 //! glibc's took a fifth of the time of a lookup over many blocks, and what a flush had freed served no other thread: it stayed resident
-//! (docs/benchmarks.md). Huge pages are off (the crate's feature `no_thp`): with them more is resident, and nothing is faster.
+//! (docs/benchmarks.md). It asks for no huge pages (the crate's
+//! feature `no_thp`): with them more is resident, and nothing is faster.
 
-use libmimalloc_sys::{mi_option_get, mi_option_set, mi_option_t};
+use std::ffi::c_long;
+
+use libmimalloc_sys::{mi_option_get, mi_option_set_default, mi_option_t};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay`, of which the crate has no name: how long free pages are kept, in milliseconds.
 const PURGE_DELAY: mi_option_t = 15;
-/// What it is when nobody has set it, as with `MIMALLOC_PURGE_DELAY` in the environment.
-const DEFAULT: i64 = 1_000;
+/// What it is when nobody has set it.
+const DEFAULT: c_long = 1_000;
 /// At 10,000 spans/s 161 MiB were resident at most with the default, 130 with this, at the same CPU.
-const MILLISECONDS: i64 = 10;
+const MILLISECONDS: c_long = 10;
 
-/// Has pages that nobody uses go back to the system soon. For the start of a program, before there are other threads.
+/// Has pages that nobody uses go back to the system soon, unless `MIMALLOC_PURGE_DELAY` in the environment says when. For the start of a program, before there are other threads.
 pub fn give_back_soon() {
     #[expect(unsafe_code, reason = "the allocator has no safe interface for it")]
     // SAFETY: the functions take no pointers, refuse options that there are not, and read and write a static number of the allocator's:
@@ -23,7 +26,7 @@ pub fn give_back_soon() {
     // the number may mean another option: only one with the same default would be set, and the test would fail.
     unsafe {
         if mi_option_get(PURGE_DELAY) == DEFAULT {
-            mi_option_set(PURGE_DELAY, MILLISECONDS);
+            mi_option_set_default(PURGE_DELAY, MILLISECONDS);
         }
     }
 }

@@ -180,6 +180,11 @@ impl Cache {
         let _ = self.get((block, start), |kept| &mut kept.pages, read);
     }
 
+    /// Whether it is known what a block has of a trace.
+    pub(super) fn has_trace(&self, block: Uuid, trace: TraceId) -> bool {
+        self.traces.lock().found.contains_key(&(block, trace))
+    }
+
     /// The spans of a trace in a block, looked up if they are not kept. A block does not change.
     pub(super) fn trace<E>(
         &self,

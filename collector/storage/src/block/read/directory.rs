@@ -33,6 +33,9 @@ pub struct Page {
 
 const DICTIONARY: u32 = u32::MAX;
 
+/// Of each page the file's metadata has so many hexadecimal ones.
+pub const CHECKSUM_DIGITS: usize = 8;
+
 impl Page {
     /// Whether it is a dictionary.
     pub fn is_dictionary(&self) -> bool {
@@ -73,7 +76,9 @@ impl Directory {
             directory.traces(metadata, group)?;
         }
         directory.checksums(metadata)?;
+        directory.chunks.shrink_to_fit();
         directory.pages.shrink_to_fit();
+        directory.traces.shrink_to_fit();
         Ok(directory)
     }
 
@@ -83,9 +88,8 @@ impl Directory {
         let all = u32::try_from(metadata.row_group(group).num_rows()).ok().filter(|rows| *rows < DICTIONARY)?;
         let mut push = |start: i64, bytes_of_it: i64, first_row: u32, rows: u32| {
             let (start, length) = (u64::try_from(start).ok()?, u32::try_from(bytes_of_it).ok()?);
-            let page = Page { start, bytes: length, checksum: 0, first_row, rows };
             start.checked_add(length.into()).filter(|end| *end <= bytes)?;
-            self.pages.push(page);
+            self.pages.push(Page { start, bytes: length, checksum: 0, first_row, rows });
             Some(())
         };
         if let Some(start) = chunk.dictionary_page_offset() {
@@ -112,7 +116,11 @@ impl Directory {
         };
         let chunk = self.chunks[group * self.leaves + core::TRACE_ID] as usize;
         let pages = &self.pages[chunk..self.chunks[group * self.leaves + core::TRACE_ID + 1] as usize];
-        for (at, page) in pages.iter().filter(|page| !page.is_dictionary()).enumerate() {
+        let pages = pages.iter().filter(|page| !page.is_dictionary());
+        if usize::try_from(bounds.num_pages()) != Ok(pages.clone().count()) {
+            return Err(wrong("its page index does not say of each page which traces it has"));
+        }
+        for (at, page) in pages.enumerate() {
             let bound = |bound: Option<&[u8]>| bound.and_then(|bound| bound.try_into().ok());
             let (Some(least), Some(greatest)) = (bound(bounds.min_value(at)), bound(bounds.max_value(at))) else {
                 return Err(wrong("it does not say which traces a page has"));
@@ -131,7 +139,7 @@ impl Directory {
         let listed = metadata.file_metadata().key_value_metadata().into_iter().flatten();
         let listed = listed.filter(|entry| entry.key == CHECKSUMS).find_map(|entry| entry.value.as_deref());
         let listed = listed.ok_or_else(|| Why::Columns(format!("it has no {CHECKSUMS}")))?;
-        let (digits, rest) = listed.as_bytes().as_chunks::<8>();
+        let (digits, rest) = listed.as_bytes().as_chunks::<CHECKSUM_DIGITS>();
         if digits.len() != self.pages.len() || !rest.is_empty() {
             return Err(Why::Columns(format!("it has {} pages and {} checksums", self.pages.len(), digits.len())));
         }
@@ -143,6 +151,11 @@ impl Directory {
                 checksum.ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))?;
         }
         Ok(())
+    }
+
+    /// How many pages there are.
+    pub fn len(&self) -> usize {
+        self.pages.len()
     }
 
     /// Bytes of memory, about.
@@ -190,4 +203,49 @@ impl Directory {
 
 fn wrong(what: &str) -> Why {
     Why::Columns(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{FixedSizeBinaryArray, RecordBatch};
+    use bytes::Bytes;
+    use parquet::{
+        arrow::ArrowWriter,
+        file::{
+            metadata::{PageIndexPolicy, ParquetMetaDataReader},
+            properties::WriterProperties,
+        },
+    };
+
+    use super::*;
+
+    /// The footer of a file of so many ids, ten a page.
+    fn footer(ids: u128) -> ParquetMetaData {
+        let ids = FixedSizeBinaryArray::try_from_iter((0..ids).map(u128::to_be_bytes)).unwrap();
+        let batch = RecordBatch::try_from_iter([("trace_id", Arc::new(ids) as _)]).unwrap();
+        let properties = WriterProperties::builder().set_data_page_row_count_limit(10).set_write_batch_size(10);
+        let mut file = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+        reader.parse_and_finish(&Bytes::from(file)).unwrap()
+    }
+
+    #[test]
+    fn page_indexes_that_do_not_fit_each_other_are_an_error() {
+        let why = |footer: &ParquetMetaData| Directory::new(footer, u64::MAX).err().unwrap().to_string();
+        let with = |index| footer(100).into_builder().set_column_index(index).build();
+        // Only the checksums are missing.
+        assert!(why(&footer(100)).contains(CHECKSUMS), "{}", why(&footer(100)));
+        for other in [footer(20), footer(200)] {
+            let why = why(&with(other.column_index().cloned()));
+            assert!(why.contains("which traces it has"), "{why}");
+        }
+        assert!(why(&with(None)).contains("no page index of trace ids"));
+        let short = Directory::new(&footer(100), 50).err().unwrap().to_string();
+        assert!(short.contains("not where it says"), "{short}");
+    }
 }

@@ -19,7 +19,7 @@ use parquet::{
 
 use super::{
     Why,
-    directory::{Directory, Page},
+    directory::{CHECKSUM_DIGITS, Directory, Page},
     scratch::Scratch,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     store::{Source, Store},
 };
 
-/// The file, open: its footer and page indexes are in memory.
+/// The file, open: its footer and the directory of its pages are in memory.
 pub struct SpansFile {
     source: Arc<dyn Source>,
     /// Footer and Arrow's schema, without page indexes.
@@ -64,12 +64,15 @@ impl SpansFile {
         Ok(Self { source, metadata, directory, leaves, columns })
     }
 
-    /// Bytes of memory, about. The parquet crate would count what columns share for each of them.
+    /// Bytes of memory, about; the checksums are in the file's metadata too, as text. The parquet crate would count what columns share for each of them.
     pub fn bytes(&self) -> usize {
         let shapes = self.columns.shapes.as_ref().map_or(0, |(_, shapes)| shapes.bytes());
         let groups = self.metadata.metadata().row_groups();
         let chunks: usize = groups.iter().map(RowGroupMetaData::num_columns).sum();
-        chunks * size_of::<ColumnChunkMetaData>() + self.directory.bytes() + shapes
+        chunks * size_of::<ColumnChunkMetaData>()
+            + self.directory.bytes()
+            + CHECKSUM_DIGITS * self.directory.len()
+            + shapes
     }
 
     /// For reading pages here and there.
@@ -81,11 +84,11 @@ impl SpansFile {
     pub fn group(&self, group: usize, leaves: &ProjectionMask) -> Result<Pages, Why> {
         let mut pages = self.pages();
         if self.source.is_remote() {
-            let columns = self.metadata.metadata().row_group(group).columns().iter().enumerate();
-            let columns = columns.filter(|(leaf, _)| leaves.leaf_included(*leaf));
-            let ranges = columns.map(|(_, column)| column.byte_range());
-            let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
-            let end = ranges.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
+            let all = 0..self.metadata.parquet_schema().num_columns();
+            let leaves = all.filter(|leaf| leaves.leaf_included(*leaf));
+            let ranges = leaves.flat_map(|leaf| self.directory.all(group, leaf)).map(Page::range);
+            let start = ranges.clone().map(|range| range.start).min().unwrap_or(0);
+            let end = ranges.map(|range| range.end).max().unwrap_or(0);
             pages.ahead = vec![(start, self.source.read(start..end)?)];
         }
         Ok(pages)

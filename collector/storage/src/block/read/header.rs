@@ -49,7 +49,7 @@ impl Header {
         let (mut raw_bytes, mut body_bytes, mut kind) = (0, 0, None);
         each_field(rest, |id, value| {
             match (id, value) {
-                (2, Value::Int(bytes)) => raw_bytes = bytes,
+                (2, Value::Int(bytes)) => raw_bytes = i32::try_from(bytes).ok()? as usize,
                 (3, Value::Int(bytes)) => body_bytes = bytes,
                 (5, Value::Struct(ints)) => kind = Some(Kind::Data { values: ints[1], encoding: encoding(ints[2])? }),
                 (7, Value::Struct(ints)) => kind = Some(Kind::Dictionary { values: ints[1] }),

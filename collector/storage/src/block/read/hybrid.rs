@@ -73,8 +73,8 @@ pub fn count(bytes: &[u8], bits: u32, count: usize, value: u32) -> usize {
             }
             Run::Packed(run, packed) => {
                 let here = run.min(count - first);
-                // Eight values at a time, where they are one word.
-                let eights = if bits <= 8 { here / 8 } else { 0 };
+                // Eight values at a time.
+                let eights = here / 8;
                 found += packed
                     .chunks_exact(bits as usize)
                     .take(eights)
@@ -88,8 +88,12 @@ pub fn count(bytes: &[u8], bits: u32, count: usize, value: u32) -> usize {
     found
 }
 
-/// How many of eight values of at most eight bits are `value`.
+/// How many of eight values are `value`, which is of no more bits than they.
 fn alike(eight: &[u8], bits: u32, value: u32) -> usize {
+    debug_assert!(u64::from(value) < 1 << bits, "it would be looked for in other values too");
+    if bits > 8 {
+        return (0..8).filter(|at| unpack(eight, bits, *at) == value).count();
+    }
     let mut word = [0; 8];
     word[..eight.len()].copy_from_slice(eight);
     // The lowest bit of each value, and the same with the value in it.
@@ -114,7 +118,7 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
             Run::Packed(run, packed) => {
                 // Eight values at a time.
                 for (eight, at) in packed.chunks_exact(bits as usize).zip((0..run).step_by(8)) {
-                    let zeros = if bits <= 8 { alike(eight, bits, 0) } else { zeros(eight, bits) };
+                    let zeros = alike(eight, bits, 0);
                     if left < zeros {
                         let place = (at..at + 8).filter(|at| unpack(packed, bits, *at) == 0).nth(left);
                         return place.map_or(all, |place| (first + place).min(all));
@@ -129,11 +133,6 @@ pub fn nth_zero(bytes: &[u8], bits: u32, all: usize, before: usize) -> usize {
         }
     }
     all
-}
-
-/// How many of eight values are zero.
-fn zeros(eight: &[u8], bits: u32) -> usize {
-    (0..8).filter(|at| unpack(eight, bits, *at) == 0).count()
 }
 
 /// How many of the first `count` values of one bit are set.
@@ -185,8 +184,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_read(
-            written in prop::collection::vec((0u32..4, 1usize..40), 0..30),
-            bits in 2u8..18,
+            (bits, written) in (2u8..18).prop_flat_map(|bits| {
+                let value = prop_oneof![0u32..4, 0..1u32 << bits];
+                (Just(bits), prop::collection::vec((value, 1usize..40), 0..30))
+            }),
             (from, to) in (0usize..200, 0usize..400),
         ) {
             let all: Vec<u32> = written.iter().flat_map(|(value, run)| std::iter::repeat_n(*value, *run)).collect();
@@ -194,8 +195,10 @@ mod tests {
             hybrid(&all, bits, &mut bytes);
             let places = from.min(all.len())..to.min(all.len()).max(from.min(all.len()));
             prop_assert_eq!(values(&bytes, bits.into(), places.clone()), &all[places.clone()]);
-            let twos = all[..places.end].iter().filter(|value| **value == 2).count();
-            prop_assert_eq!(count(&bytes, bits.into(), places.end, 2), twos);
+            for value in [2, (1 << bits) - 1] {
+                let alike = all[..places.end].iter().filter(|other| **other == value).count();
+                prop_assert_eq!(count(&bytes, bits.into(), places.end, value), alike);
+            }
             let zeros: Vec<usize> = (0..all.len()).filter(|at| all[*at] == 0).collect();
             for before in [0, 1, 2, 40, places.start] {
                 let place = zeros.get(before).copied().unwrap_or(all.len());
@@ -205,6 +208,8 @@ mod tests {
             bytes.clear();
             hybrid(&one_bit, 1, &mut bytes);
             prop_assert_eq!(count(&bytes, 1, places.end, 1), one_bit[..places.end].iter().sum::<u32>() as usize);
+            let zero = one_bit.iter().position(|bit| *bit == 0).unwrap_or(all.len());
+            prop_assert_eq!(nth_zero(&bytes, 1, all.len(), 0), zero);
         }
 
         #[test]

@@ -1,9 +1,10 @@
 //! Reads blocks: a trace by its id, or everything in order.
 //!
-//! `file` reads pages of `spans.parquet` and checks them, `directory` says where they are, `cache` keeps what was read. `lookup` finds a trace: `pages` has its
-//! rows, which `cut` cuts out of each page, whose `header` and levels (`hybrid`) it reads itself. `flat` makes arrays of them, the
-//! parquet crate of lists. `scan` goes through all spans, `ranges` through all of them column by column, `column` through little of
-//! each, all by whole `chunks`; `find` looks for a text; `memory` gives them the form that they have in memory.
+//! `file` reads pages of `spans.parquet` and checks them, `directory` says where they are, `cache` keeps what was read. `lookup` finds a
+//! trace, `several` in more than one block: `pages` has its rows, which `cut` cuts out of each page, in `scratch` buffers; it reads
+//! their `header` and levels (`hybrid`) itself. `flat` makes arrays of them, the parquet crate of lists. `scan` goes through all spans,
+//! `ranges` through all of them column by column, `column` through little of each, all by whole `chunks`; `find` looks for a text;
+//! `memory` gives them the form that they have in memory.
 
 mod cache;
 mod chunks;

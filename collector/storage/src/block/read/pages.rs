@@ -173,7 +173,7 @@ impl<'a> Group<'a> {
 
     fn dictionary(&self, leaf: usize) -> ParquetResult<Option<Arc<Dictionary>>> {
         let Some(place) = self.file.directory.dictionary(self.group, leaf) else { return Ok(None) };
-        let read = || Dictionary::open(self.column(leaf), &self.pages.read(place)?);
+        let read = || Dictionary::open(self.column(leaf), &self.pages.glance(place)?);
         self.cache.dictionary(self.block, place.start, read).map(Some)
     }
 }

@@ -14,12 +14,17 @@ use clew_common::{ids::TraceId, log::Work};
 
 use super::{Block, BlockError, GoOn};
 
-/// The spans of a trace in some blocks, in the order of the blocks; of each what [`Block::trace_while`] gives. A trace is in more than
-/// one block until they have been merged, and each takes as long as the others: they are shared with threads that live for no longer.
+/// The spans of a trace in some blocks, in the order of the blocks: of each that has any what [`Block::trace_while`] gives. After a no
+/// some are missing. Blocking.
+///
+/// A trace is in more than one block until they have been merged, and each takes as long as the others: threads that live for no longer
+/// share those that are not in the cache.
 pub fn trace_in(blocks: &[&Block], trace: &TraceId, work: Work, go_on: GoOn<'_>) -> Vec<Result<Bytes, BlockError>> {
     static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     let threads = match work {
-        Work::Threads => blocks.len().min(*CORES),
+        Work::Threads => {
+            blocks.iter().filter(|block| !block.cache.has_trace(block.meta.id, *trace)).count().min(*CORES)
+        }
         Work::Inline => 1,
     };
     let next = AtomicUsize::new(0);
