@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use parquet::file::{metadata::ParquetMetaData, page_index::column_index::ColumnIndexMetaData};
+use parquet::file::metadata::ParquetMetaData;
 
-use super::Why;
+use super::{Why, header::bounds_of_ids};
 use crate::{block::CHECKSUMS, schema::core};
 
 /// The pages of a file.
@@ -63,17 +63,20 @@ struct Traces {
 }
 
 impl Directory {
-    /// What a footer says, of a file with so many bytes before it.
-    pub fn new(metadata: &ParquetMetaData, bytes: u64) -> Result<Self, Why> {
+    /// What a footer says: the end of a file, from `start` on.
+    pub fn new(metadata: &ParquetMetaData, footer: &[u8], start: u64) -> Result<Self, Why> {
         let leaves = metadata.file_metadata().schema_descr().num_columns();
-        let mut directory = Self { leaves, chunks: vec![0], pages: Vec::new(), traces: Vec::new() };
+        let indexes = metadata.offset_index().into_iter().flatten().flatten();
+        // As many as there are at most: to grow takes longer than the rest.
+        let pages = indexes.map(|index| index.page_locations().len() + 1).sum();
+        let mut directory = Self { leaves, chunks: vec![0], pages: Vec::with_capacity(pages), traces: Vec::new() };
         for group in 0..metadata.num_row_groups() {
             for leaf in 0..leaves {
                 directory
-                    .chunk(metadata, group, leaf, bytes)
+                    .chunk(metadata, group, leaf, start)
                     .ok_or_else(|| wrong("its pages are not where it says"))?;
             }
-            directory.traces(metadata, group)?;
+            directory.traces(metadata, group, footer, start)?;
         }
         directory.checksums(metadata)?;
         directory.chunks.shrink_to_fit();
@@ -109,22 +112,21 @@ impl Directory {
         Some(())
     }
 
-    fn traces(&mut self, metadata: &ParquetMetaData, group: usize) -> Result<(), Why> {
-        let bounds = metadata.column_index().and_then(|index| index.get(group)?.get(core::TRACE_ID));
-        let Some(ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(bounds)) = bounds else {
-            return Err(wrong("it has no page index of trace ids"));
+    fn traces(&mut self, metadata: &ParquetMetaData, group: usize, footer: &[u8], start: u64) -> Result<(), Why> {
+        let bounds = || {
+            let chunk = metadata.row_group(group).columns().get(core::TRACE_ID)?;
+            let from = usize::try_from(u64::try_from(chunk.column_index_offset()?).ok()?.checked_sub(start)?).ok()?;
+            let end = from.checked_add(usize::try_from(chunk.column_index_length()?).ok()?)?;
+            bounds_of_ids(footer.get(from..end)?)
         };
+        let bounds = bounds().ok_or_else(|| wrong("it has no page index of trace ids"))?;
         let chunk = self.chunks[group * self.leaves + core::TRACE_ID] as usize;
         let pages = &self.pages[chunk..self.chunks[group * self.leaves + core::TRACE_ID + 1] as usize];
         let pages = pages.iter().filter(|page| !page.is_dictionary());
-        if usize::try_from(bounds.num_pages()) != Ok(pages.clone().count()) {
+        if bounds.len() != pages.clone().count() {
             return Err(wrong("its page index does not say of each page which traces it has"));
         }
-        for (at, page) in pages.enumerate() {
-            let bound = |bound: Option<&[u8]>| bound.and_then(|bound| bound.try_into().ok());
-            let (Some(least), Some(greatest)) = (bound(bounds.min_value(at)), bound(bounds.max_value(at))) else {
-                return Err(wrong("it does not say which traces a page has"));
-            };
+        for (page, (least, greatest)) in pages.zip(bounds) {
             if least > greatest || self.traces.last().is_some_and(|before| before.greatest > least) {
                 return Err(wrong("its traces are not in order"));
             }
@@ -143,12 +145,11 @@ impl Directory {
         if digits.len() != self.pages.len() || !rest.is_empty() {
             return Err(Why::Columns(format!("it has {} pages and {} checksums", self.pages.len(), digits.len())));
         }
-        let mut order: Vec<usize> = (0..self.pages.len()).collect();
-        order.sort_unstable_by_key(|page| self.pages[*page].start);
-        for (page, digits) in order.into_iter().zip(digits) {
+        let mut in_order: Vec<&mut Page> = self.pages.iter_mut().collect();
+        in_order.sort_by_key(|page| page.start);
+        for (page, digits) in in_order.into_iter().zip(digits) {
             let checksum = str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
-            self.pages[page].checksum =
-                checksum.ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))?;
+            page.checksum = checksum.ok_or_else(|| Why::Columns(format!("its {CHECKSUMS} are no numbers")))?;
         }
         Ok(())
     }
@@ -215,14 +216,15 @@ mod tests {
         arrow::ArrowWriter,
         file::{
             metadata::{PageIndexPolicy, ParquetMetaDataReader},
+            page_index::column_index::ColumnIndexMetaData,
             properties::WriterProperties,
         },
     };
 
     use super::*;
 
-    /// The footer of a file of so many ids, ten a page.
-    fn footer(ids: u128) -> ParquetMetaData {
+    /// The footer of a file of so many ids, ten a page; itself, and where it starts.
+    fn footer(ids: u128) -> (ParquetMetaData, Vec<u8>, u64) {
         let ids = FixedSizeBinaryArray::try_from_iter((0..ids).map(u128::to_be_bytes)).unwrap();
         let batch = RecordBatch::try_from_iter([("trace_id", Arc::new(ids) as _)]).unwrap();
         let properties = WriterProperties::builder().set_data_page_row_count_limit(10).set_write_batch_size(10);
@@ -231,21 +233,47 @@ mod tests {
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
-        reader.parse_and_finish(&Bytes::from(file)).unwrap()
+        let metadata = reader.parse_and_finish(&Bytes::from(file.clone())).unwrap();
+        let (start, bytes) = metadata.row_group(0).column(0).byte_range();
+        let start = start + bytes;
+        (metadata, file.split_off(start as usize), start)
     }
 
     #[test]
     fn page_indexes_that_do_not_fit_each_other_are_an_error() {
-        let why = |footer: &ParquetMetaData| Directory::new(footer, u64::MAX).err().unwrap().to_string();
-        let with = |index| footer(100).into_builder().set_column_index(index).build();
+        let why = |footer: &(ParquetMetaData, Vec<u8>, u64)| {
+            Directory::new(&footer.0, &footer.1, footer.2).err().unwrap().to_string()
+        };
         // Only the checksums are missing.
         assert!(why(&footer(100)).contains(CHECKSUMS), "{}", why(&footer(100)));
-        for other in [footer(20), footer(200)] {
-            let why = why(&with(other.column_index().cloned()));
-            assert!(why.contains("which traces it has"), "{why}");
+        let with_pages_of = |other: u128| {
+            let (metadata, bytes, start) = footer(100);
+            let index = footer(other).0.offset_index().cloned();
+            (metadata.into_builder().set_offset_index(index).build(), bytes, start)
+        };
+        assert!(why(&with_pages_of(20)).contains("which traces it has"), "{}", why(&with_pages_of(20)));
+        assert!(why(&with_pages_of(200)).contains("not where it says"), "{}", why(&with_pages_of(200)));
+        let (metadata, bytes, start) = footer(100);
+        for cut in 0..bytes.len() {
+            let why = why(&(metadata.clone(), bytes[..cut].to_vec(), start));
+            assert!(why.contains("no page index of trace ids") || why.contains(CHECKSUMS), "{cut}: {why}");
         }
-        assert!(why(&with(None)).contains("no page index of trace ids"));
-        let short = Directory::new(&footer(100), 50).err().unwrap().to_string();
-        assert!(short.contains("not where it says"), "{short}");
+        assert!(why(&(metadata, bytes, 50)).contains("not where it says"));
+    }
+
+    #[test]
+    fn bounds_are_those_that_the_parquet_crate_reads() {
+        for ids in [10, 95, 1000] {
+            let (metadata, bytes, start) = footer(ids);
+            let chunk = metadata.row_group(0).column(0);
+            let from = (chunk.column_index_offset().unwrap() as u64 - start) as usize;
+            let bounds = bounds_of_ids(&bytes[from..]).unwrap();
+            let index = &metadata.column_index().unwrap()[0][0];
+            let ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index) = index else { panic!("they are ids") };
+            assert_eq!(bounds.len() as u64, index.num_pages());
+            for (at, (least, greatest)) in bounds.iter().enumerate() {
+                assert_eq!((index.min_value(at), index.max_value(at)), (Some(&least[..]), Some(&greatest[..])));
+            }
+        }
     }
 }

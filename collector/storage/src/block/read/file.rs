@@ -54,10 +54,12 @@ impl SpansFile {
             return Err(Why::Checksum("the checksum of its footer is wrong"));
         }
         let footer = Tail { bytes, start };
-        let metadata =
-            ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&footer)?;
-        let directory = Directory::new(&metadata, start)?;
-        let metadata = metadata.into_builder().set_column_index(None).set_offset_index(None).build();
+        let reader = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Required);
+        let metadata = reader.parse_and_finish(&footer)?;
+        let directory = Directory::new(&metadata, &footer.bytes, start)?;
+        let metadata = metadata.into_builder().set_offset_index(None).build();
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
         let columns = Columns::new(metadata.schema(), shapes)?;
         let leaves = leaves(metadata.parquet_schema());

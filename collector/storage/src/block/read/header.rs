@@ -1,4 +1,4 @@
-//! Page headers, from Thrift's compact protocol: as the block writer makes them.
+//! Page headers and page indexes of ids, from Thrift's compact protocol: as the block writer makes them.
 
 use clew_common::otlp::wire;
 use parquet::{
@@ -69,6 +69,44 @@ impl Header {
             Some(())
         })?;
         Some(Self { kind: kind?, raw_bytes, body_bytes })
+    }
+}
+
+/// The least and the greatest id of each page, from its column's ColumnIndex. None when it is none, a page has only nulls, or ids are
+/// not of 16 bytes. The parquet crate reads the indexes of all columns or none.
+pub fn bounds_of_ids(mut index: &[u8]) -> Option<Vec<([u8; 16], [u8; 16])>> {
+    let (rest, mut last) = (&mut index, 0);
+    let null_pages = list(rest, &mut last, 1)?;
+    let (null_pages, after) = rest.split_at_checked(null_pages)?;
+    *rest = after;
+    // 1 is true, whatever else is false.
+    if null_pages.contains(&1) {
+        return None;
+    }
+    let mut ids = |field| {
+        let count = list(rest, &mut last, field)?;
+        let next = |_| {
+            let (id, after) = rest.split_at_checked(usize::try_from(wire::varint(rest)?).ok()?)?;
+            *rest = after;
+            id.try_into().ok()
+        };
+        (0..count).map(next).collect::<Option<Vec<[u8; 16]>>>()
+    };
+    let (least, greatest) = (ids(2)?, ids(3)?);
+    (least.len() == null_pages.len() && greatest.len() == least.len())
+        .then(|| least.into_iter().zip(greatest).collect())
+}
+
+/// How many elements a list has that is the next field.
+fn list(rest: &mut &[u8], last: &mut u8, field: u8) -> Option<usize> {
+    const LIST: u8 = 9;
+    const LONG: usize = 15;
+    next_field(rest, last)?.filter(|next| *next == (field, LIST))?;
+    let (byte, after) = rest.split_first()?;
+    *rest = after;
+    match usize::from(byte >> 4) {
+        LONG => usize::try_from(wire::varint(rest)?).ok(),
+        count => Some(count),
     }
 }
 
