@@ -86,7 +86,8 @@ pub fn bounds_of_ids(mut index: &[u8]) -> Option<Vec<([u8; 16], [u8; 16])>> {
     let mut ids = |field| {
         let count = list(rest, &mut last, field)?;
         let next = |_| {
-            let (id, after) = rest.split_at_checked(usize::try_from(wire::varint(rest)?).ok()?)?;
+            let bytes = usize::try_from(wire::varint(rest)?).ok()?;
+            let (id, after) = rest.split_at_checked(bytes)?;
             *rest = after;
             id.try_into().ok()
         };
