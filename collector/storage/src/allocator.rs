@@ -1,8 +1,7 @@
 //! The allocator of every program that stores spans: mimalloc.
 //!
 //! glibc's took a fifth of the time of a lookup over many blocks, and what a flush had freed served no other thread: it stayed resident
-//! (docs/benchmarks.md). It asks for no huge pages (the crate's
-//! feature `no_thp`): with them more is resident, and nothing is faster.
+//! (docs/benchmarks.md). It asks for no huge pages (the crate's feature `no_thp`): with them more is resident, and nothing is faster.
 
 use std::ffi::c_long;
 
@@ -18,7 +17,8 @@ const DEFAULT: c_long = 1_000;
 /// At 10,000 spans/s 161 MiB were resident at most with the default, 130 with this, at the same CPU.
 const MILLISECONDS: c_long = 10;
 
-/// Has pages that nobody uses go back to the system soon, unless `MIMALLOC_PURGE_DELAY` in the environment says when. For the start of a program, before there are other threads.
+/// Has pages that nobody uses go back to the system soon, unless `MIMALLOC_PURGE_DELAY` in the environment says when. For the start of a
+/// program, before there are other threads.
 pub fn give_back_soon() {
     #[expect(unsafe_code, reason = "the allocator has no safe interface for it")]
     // SAFETY: the functions take no pointers, refuse options that there are not, and read and write a static number of the allocator's:

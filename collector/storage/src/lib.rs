@@ -1,7 +1,8 @@
 //! The storage engine: what was acked is in the WAL, and can be found in memory or in a block.
 //!
 //! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `flush` -> `block`, on a `store`.
-//! `place` keeps memory for a batch, `decode` opens and checks it, `columns` turns it into Arrow.
+//! `place` keeps memory for a batch, `decode` opens and checks it, `columns` turns it into Arrow; `allocator` is what
+//! memory comes from.
 //! `contents` is what can be found now, of which a `snapshot` is one instant; a `tail` follows it. `batches` remembers which
 //! batches of which agents are durable, `checkpoint` those whose WAL is gone. `catalogue` and `replay` put it all together again
 //! at start. `owner` says whose a block is, `refresh` finds those of other collectors of the store. The crate knows no gRPC.

@@ -273,9 +273,7 @@ impl Dictionary {
     pub fn open(column: &ColumnDescriptor, page: &Bytes) -> ParquetResult<Self> {
         let (Header { kind, raw_bytes, .. }, body) = open(page)?;
         let Kind::Dictionary { values, .. } = kind else { return Err(wrong("a page is no dictionary")) };
-        let mut bytes = Vec::with_capacity(raw_bytes);
-        inflate(&body, 0, raw_bytes, &mut bytes)?;
-        let bytes = Bytes::from(bytes);
+        let bytes = inflated(&body, 0, raw_bytes)?;
         let mut strings = Vec::new();
         if column.physical_type() == Type::BYTE_ARRAY {
             let mut rest = &bytes[..];
@@ -397,11 +395,7 @@ pub fn whole(page: &Bytes) -> ParquetResult<Page> {
     let (Header { kind, raw_bytes, .. }, body) = open(page)?;
     let buf = match plain_bytes(&kind) {
         None => body,
-        Some(plain) => {
-            let mut raw = Vec::with_capacity(raw_bytes);
-            inflate(&body, plain, raw_bytes, &mut raw)?;
-            raw.into()
-        }
+        Some(plain) => inflated(&body, plain, raw_bytes)?,
     };
     Ok(match kind {
         Kind::Dictionary { values } => {
@@ -440,7 +434,14 @@ fn plain_bytes(kind: &Kind) -> Option<usize> {
     }
 }
 
-/// What [`inflate`] makes, for those who do not keep it.
+/// What [`inflate`] makes.
+fn inflated(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> {
+    let mut raw = Vec::with_capacity(raw_bytes);
+    inflate(body, plain, raw_bytes, &mut raw)?;
+    Ok(raw.into())
+}
+
+/// The same for those who do not keep it.
 fn glance(body: &[u8], plain: usize, raw_bytes: usize) -> ParquetResult<Bytes> {
     let mut raw = Scratch::with_room(raw_bytes);
     inflate(body, plain, raw_bytes, &mut raw)?;

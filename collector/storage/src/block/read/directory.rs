@@ -34,7 +34,7 @@ pub struct Page {
 const DICTIONARY: u32 = u32::MAX;
 
 /// Of each page the file's metadata has so many hexadecimal ones.
-pub const CHECKSUM_DIGITS: usize = 8;
+const CHECKSUM_DIGITS: usize = 8;
 
 impl Page {
     /// Whether it is a dictionary.
@@ -85,14 +85,14 @@ impl Directory {
         Ok(directory)
     }
 
-    fn chunk(&mut self, metadata: &ParquetMetaData, group: usize, leaf: usize, bytes: u64) -> Option<()> {
+    fn chunk(&mut self, metadata: &ParquetMetaData, group: usize, leaf: usize, footer: u64) -> Option<()> {
         let chunk = metadata.row_group(group).column(leaf);
         let locations = metadata.offset_index()?.get(group)?.get(leaf)?.page_locations();
         let all = u32::try_from(metadata.row_group(group).num_rows()).ok().filter(|rows| *rows < DICTIONARY)?;
-        let mut push = |start: i64, bytes_of_it: i64, first_row: u32, rows: u32| {
-            let (start, length) = (u64::try_from(start).ok()?, u32::try_from(bytes_of_it).ok()?);
-            start.checked_add(length.into()).filter(|end| *end <= bytes)?;
-            self.pages.push(Page { start, bytes: length, checksum: 0, first_row, rows });
+        let mut push = |start: i64, bytes: i64, first_row: u32, rows: u32| {
+            let (start, bytes) = (u64::try_from(start).ok()?, u32::try_from(bytes).ok()?);
+            start.checked_add(bytes.into()).filter(|end| *end <= footer)?;
+            self.pages.push(Page { start, bytes, checksum: 0, first_row, rows });
             Some(())
         };
         if let Some(start) = chunk.dictionary_page_offset() {
@@ -120,13 +120,11 @@ impl Directory {
             bounds_of_ids(footer.get(from..end)?)
         };
         let bounds = bounds().ok_or_else(|| wrong("it has no page index of trace ids"))?;
-        let chunk = self.chunks[group * self.leaves + core::TRACE_ID] as usize;
-        let pages = &self.pages[chunk..self.chunks[group * self.leaves + core::TRACE_ID + 1] as usize];
-        let pages = pages.iter().filter(|page| !page.is_dictionary());
-        if bounds.len() != pages.clone().count() {
+        let pages = self.pages(group, core::TRACE_ID).to_vec();
+        if bounds.len() != pages.len() {
             return Err(wrong("its page index does not say of each page which traces it has"));
         }
-        for (page, (least, greatest)) in pages.zip(bounds) {
+        for (page, (least, greatest)) in pages.into_iter().zip(bounds) {
             if least > greatest || self.traces.last().is_some_and(|before| before.greatest > least) {
                 return Err(wrong("its traces are not in order"));
             }
@@ -154,14 +152,10 @@ impl Directory {
         Ok(())
     }
 
-    /// How many pages there are.
-    pub fn len(&self) -> usize {
-        self.pages.len()
-    }
-
-    /// Bytes of memory, about.
+    /// Bytes of memory, about, with the text of the checksums, which stays in the file's metadata.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.chunks) + size_of_val(&*self.pages) + size_of_val(&*self.traces)
+        let text = CHECKSUM_DIGITS * self.pages.len();
+        size_of_val(&*self.chunks) + size_of_val(&*self.pages) + size_of_val(&*self.traces) + text
     }
 
     /// The pages of a column chunk, the dictionary first.
@@ -178,8 +172,10 @@ impl Directory {
 
     /// The pages of a column chunk that have data, in order.
     pub fn pages(&self, group: usize, leaf: usize) -> &[Page] {
-        let all = self.all(group, leaf);
-        &all[usize::from(self.dictionary(group, leaf).is_some())..]
+        match self.all(group, leaf) {
+            [dictionary, pages @ ..] if dictionary.is_dictionary() => pages,
+            pages => pages,
+        }
     }
 
     /// Those that have some of a row group's rows.

@@ -19,7 +19,7 @@ use parquet::{
 
 use super::{
     Why,
-    directory::{CHECKSUM_DIGITS, Directory, Page},
+    directory::{Directory, Page},
     scratch::Scratch,
 };
 use crate::{
@@ -66,15 +66,12 @@ impl SpansFile {
         Ok(Self { source, metadata, directory, leaves, columns })
     }
 
-    /// Bytes of memory, about; the checksums are in the file's metadata too, as text. The parquet crate would count what columns share for each of them.
+    /// Bytes of memory, about. The parquet crate would count what columns share for each of them.
     pub fn bytes(&self) -> usize {
         let shapes = self.columns.shapes.as_ref().map_or(0, |(_, shapes)| shapes.bytes());
         let groups = self.metadata.metadata().row_groups();
         let chunks: usize = groups.iter().map(RowGroupMetaData::num_columns).sum();
-        chunks * size_of::<ColumnChunkMetaData>()
-            + self.directory.bytes()
-            + CHECKSUM_DIGITS * self.directory.len()
-            + shapes
+        chunks * size_of::<ColumnChunkMetaData>() + self.directory.bytes() + shapes
     }
 
     /// For reading pages here and there.

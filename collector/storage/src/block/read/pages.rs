@@ -131,7 +131,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Which columns the shapes of some rows have, as [`Shapes::has_columns`] says it, and the rows' part of the leaf with their numbers.
+    /// Which columns the shapes of some rows have, as [`crate::block::shapes::Shapes::has_columns`] says it, and the rows' part of the leaf with their numbers.
     fn has_columns(&self, rows: &Range<usize>, go_on: GoOn<'_>) -> Result<Option<HasColumns>, Why> {
         let Some((column, shapes)) = &self.file.columns.shapes else { return Ok(None) };
         let leaf = self.file.leaves.get(*column).ok_or_else(|| wrong("its spans have no shapes"))?.start;

@@ -95,7 +95,9 @@ proptest! {
     ) {
         let requests: Vec<Vec<u8>> = requests.iter().map(Message::encode_to_vec).collect();
         let batches: Vec<Spans> = requests.iter().map(|request| columns(request)).collect();
-        for written in Written::both(&batches) {
+        // Traces go on in the next page, and row group.
+        let short = Layout { group_rows: 16, page_rows: 8, least_page_rows: 8, level: 1, shape_bytes: Some(0) };
+        for written in Written::both(&batches).into_iter().chain([Written::of(&batches, short)]) {
             let block = written.open().unwrap();
             prop_assert_eq!(once(scanned(&block, rows)), once(spans(&requests.concat())));
             for id in 1..6u8 {
