@@ -65,7 +65,7 @@ pub struct Options {
     pub max_memory_bytes: Bytes,
     /// Memory for what was read of blocks, so that it need not be read again.
     pub cache_bytes: Bytes,
-    /// How much merges of blocks give way to those who take spans in, as `query_nice` has it; not any longer once more than 64 blocks of a
+    /// How much merges of blocks, and what a start leaves to be done, give way to those who take spans in, as `query_nice` has it; not any longer once more than 64 blocks of a
     /// tenant wait for a merge. No more than 19. Linux only.
     pub merge_nice: u8,
     /// Seconds that blocks are kept. 0: for ever.

@@ -15,8 +15,7 @@ use uuid::Uuid;
 use crate::{
     block::{Block, BlockError},
     catalogue,
-    columns::Spans,
-    memtable::{Generation, Table},
+    memtable::{Arrival, Generation, Table},
     owner::Owner,
 };
 
@@ -127,9 +126,9 @@ impl Contents {
 
     /// Publishes the spans of a WAL record. `noted` runs in the same step: what it does is done for every record of a
     /// sealed generation.
-    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, spans: Spans, noted: impl FnOnce()) {
+    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, arrival: Arrival, noted: impl FnOnce()) {
         let state = self.state.read();
-        state.active.publish(tenant, seq, redelivery, spans);
+        state.active.publish(tenant, seq, redelivery, arrival);
         noted();
         drop(state);
         if self.news.receiver_count() > 0 {
@@ -164,6 +163,18 @@ impl Contents {
         let state = self.state.read();
         let all = || state.sealed.iter().chain([&state.active]);
         (all().map(|generation| generation.bytes()).sum(), all().map(|generation| generation.batches()).sum())
+    }
+
+    /// Makes columns of what a start has left as it came, for as long as `go_on` says yes. The newest first: blocks are made of the oldest.
+    pub fn open_packed(&self, go_on: impl Fn() -> bool) {
+        let state = self.state.read();
+        let generations: Vec<_> = [&state.active].into_iter().chain(state.sealed.iter().rev()).cloned().collect();
+        drop(state);
+        let tables = generations.iter().flat_map(|generation| generation.tables());
+        let batches = tables.flat_map(|(_, table)| table.all()).filter(|batch| !batch.is_open());
+        for batch in batches.take_while(|_| go_on()) {
+            batch.columns();
+        }
     }
 
     /// Ends the active generation, unless it is empty.

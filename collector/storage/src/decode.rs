@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use clew_common::otlp::{
-    record::Codec,
+    record::{Codec, Head},
     walk::{self, Checked},
 };
 use parking_lot::Mutex;
+use zstd::bulk::Decompressor;
 
-use crate::columns::{Builder, Spans};
+use crate::{
+    columns::{Builder, Spans},
+    side_by_side::processors,
+};
 
 /// A batch that is fit to be stored.
 pub struct Decoded {
@@ -54,49 +58,141 @@ pub enum DecodeError {
     },
 }
 
-/// Opens batches, many at once. Builders are kept: they have learned which keys services use.
-#[derive(Default)]
-pub struct Decoder {
-    builders: Mutex<Vec<Builder>>,
+/// A batch as it came.
+pub struct Encoded {
+    /// How the payload is compressed.
+    pub codec: Codec,
+    /// An ExportTraceServiceRequest.
+    pub payload: Bytes,
+    /// Its bytes after decompression, as it says itself.
+    pub raw_bytes: u32,
+    /// How many spans it has, as it says itself.
+    pub spans: u32,
 }
 
-impl Decoder {
-    /// Opens the payload of a batch that says to have `spans` spans in `raw_bytes` bytes. Never inflates further than that.
-    ///
-    /// # Errors
-    /// When it is not what it says.
-    pub fn decode(&self, codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
-        let raw = inflate(codec, payload, raw_bytes)?;
-        let Checked { spans: found, bad } = walk::check_batch(&raw, |_| ())?;
-        if let Some(first) = bad.first() {
-            return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
-        }
-        if found != spans {
-            return Err(DecodeError::Count { found, said: spans });
-        }
-        let mut builder = self.builders.lock().pop().unwrap_or_default();
-        builder.add(&raw)?;
-        let spans = builder.finish()?;
-        self.builders.lock().push(builder);
-        Ok(Decoded { spans, count: found, raw_bytes })
+impl Encoded {
+    /// The payload of a record of the WAL.
+    pub fn of(head: &Head, payload: Bytes) -> Self {
+        Self { codec: head.codec, payload, raw_bytes: head.raw_bytes, spans: head.spans }
     }
 }
 
-fn inflate(codec: Codec, payload: Bytes, raw_bytes: u32) -> Result<Bytes, DecodeError> {
-    let compression = |why: String| DecodeError::Compression { raw_bytes, why };
+/// Opens batches, many at once. What that takes is kept for the next ones.
+#[derive(Default)]
+pub struct Decoder {
+    desks: Mutex<Vec<Desk>>,
+}
+
+/// What opening a batch takes.
+#[derive(Default)]
+struct Desk {
+    zstd: Option<Decompressor<'static>>,
+    raw: Vec<u8>,
+    /// It has learned which keys services use.
+    builder: Builder,
+}
+
+/// Room for a batch is kept up to so many bytes: agents join requests up to 1 MiB, before compression.
+const KEPT_RAW_BYTES: usize = 2 << 20;
+
+impl Decoder {
+    /// Checks a batch and opens it. Never inflates it to more than it says, but for what fits into room that is there.
+    ///
+    /// # Errors
+    /// When it is not what it says.
+    pub fn decode(&self, encoded: &Encoded) -> Result<Decoded, DecodeError> {
+        let spans = self.at_a_desk(encoded, |raw, builder| {
+            check(raw, encoded.spans, |_| ())?;
+            build(raw, builder)
+        });
+        Ok(Decoded { spans: spans?, count: encoded.spans, raw_bytes: encoded.raw_bytes })
+    }
+
+    /// Checks a batch, which then can be opened; gives the traces of its spans, in their order, none twice in a row.
+    ///
+    /// # Errors
+    /// When it is not what it says.
+    pub fn check(&self, encoded: &Encoded) -> Result<Vec<[u8; 16]>, DecodeError> {
+        self.at_a_desk(encoded, |raw, _| {
+            let mut traces: Vec<[u8; 16]> = Vec::new();
+            check(raw, encoded.spans, |trace| {
+                if traces.last() != Some(trace) {
+                    traces.push(*trace);
+                }
+            })?;
+            Ok(traces)
+        })
+    }
+
+    /// Opens a batch that has passed the check.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn open(&self, encoded: &Encoded) -> Result<Spans, DecodeError> {
+        self.at_a_desk(encoded, build)
+    }
+
+    fn at_a_desk<T>(
+        &self,
+        encoded: &Encoded,
+        work: impl FnOnce(&[u8], &mut Builder) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let mut desk = self.desks.lock().pop().unwrap_or_default();
+        let Desk { zstd, raw, builder } = &mut desk;
+        let done = inflate(encoded, zstd, raw).and_then(|raw| work(raw, builder));
+        if raw.capacity() > KEPT_RAW_BYTES {
+            *raw = Vec::new();
+        }
+        let mut desks = self.desks.lock();
+        if desks.len() < processors() {
+            desks.push(desk);
+        }
+        drop(desks);
+        done
+    }
+}
+
+fn check(raw: &[u8], said: u32, on_span: impl FnMut(&[u8; 16])) -> Result<(), DecodeError> {
+    let Checked { spans: found, bad } = walk::check_batch(raw, on_span)?;
+    if let Some(first) = bad.first() {
+        return Err(DecodeError::BadSpans { count: bad.len(), first: first.reason });
+    }
+    if found == said { Ok(()) } else { Err(DecodeError::Count { found, said }) }
+}
+
+fn build(raw: &[u8], builder: &mut Builder) -> Result<Spans, DecodeError> {
+    builder.add(raw)?;
+    Ok(builder.finish()?)
+}
+
+/// The request in a batch; `room` is overwritten.
+fn inflate<'a>(
+    encoded: &'a Encoded,
+    zstd: &mut Option<Decompressor<'static>>,
+    room: &'a mut Vec<u8>,
+) -> Result<&'a [u8], DecodeError> {
+    let Encoded { codec, payload, raw_bytes, .. } = encoded;
+    let compression = |why: String| DecodeError::Compression { raw_bytes: *raw_bytes, why };
     let raw = match codec {
-        Codec::Identity => payload,
+        Codec::Identity => &payload[..],
         Codec::Zstd => {
             // What the frame itself says is checked first, so that a lie costs no memory.
-            match zstd::zstd_safe::get_frame_content_size(&payload) {
-                Ok(Some(size)) if size == u64::from(raw_bytes) => {}
+            match zstd::zstd_safe::get_frame_content_size(payload) {
+                Ok(Some(size)) if size == u64::from(*raw_bytes) => {}
                 other => return Err(compression(format!("its frame declares {other:?}"))),
             }
-            let raw = zstd::bulk::decompress(&payload, raw_bytes as usize);
-            Bytes::from(raw.map_err(|error| compression(error.to_string()))?)
+            let failed = |error: std::io::Error| compression(error.to_string());
+            let zstd = match zstd {
+                Some(zstd) => zstd,
+                None => zstd.insert(Decompressor::new().map_err(failed)?),
+            };
+            room.clear();
+            room.reserve_exact(*raw_bytes as usize);
+            zstd.decompress_to_buffer(payload, room).map_err(failed)?;
+            &room[..]
         }
     };
-    if raw.len() != raw_bytes as usize {
+    if raw.len() != *raw_bytes as usize {
         return Err(compression(format!("it has {} bytes", raw.len())));
     }
     Ok(raw)

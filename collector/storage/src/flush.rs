@@ -9,7 +9,7 @@ use crate::{
     block::{Block, BlockError, BlockWriter, Cache, Layout, Spec, WalRange, WriteError},
     catalogue,
     contents::Contents,
-    memtable::{Generation, Table},
+    memtable::{Generation, Table, open_all},
     owner::Owner,
     retention::SteadyClock,
     stats::{Counts, Event},
@@ -82,7 +82,7 @@ impl Flusher {
 
     fn flush(&self, generation: &Arc<Generation>, tenant: &Tenant, table: &Table) -> Result<(), FlushError> {
         let started = std::time::Instant::now();
-        let inputs: Vec<_> = table.all().iter().map(|batch| batch.columns().clone()).collect();
+        let inputs = open_all(&table.all(), self.world.work, &|| true);
         let begin = || (self.owner.block_id(&self.world), self.clock.lock().about_ms());
         let ((id, created_ms), again) = table.block(begin);
         let spec = Spec {

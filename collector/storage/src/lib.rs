@@ -29,6 +29,7 @@ mod refresh;
 mod replay;
 pub mod retention;
 pub mod schema;
+mod side_by_side;
 mod snapshot;
 mod stats;
 mod storage;

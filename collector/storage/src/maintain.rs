@@ -2,9 +2,15 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use clew_common::{log::Work, shutdown::Drain, threads::NoThreads};
+use clew_common::{
+    log::Work,
+    shutdown::Drain,
+    threads::{NoThreads, Threads},
+};
 
-use crate::{compact::CompactError, flush::FlushError, retention, stats::Event, storage::Inner, wal::Wal};
+use crate::{
+    compact::CompactError, contents::Contents, flush::FlushError, retention, stats::Event, storage::Inner, wal::Wal,
+};
 
 /// How often to look whether spans are old enough for a block, and whether there is something to merge.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,10 +60,22 @@ pub async fn run(inner: Arc<Inner>, drain: Drain) -> Result<(), MaintainError> {
         biased;
         () = drain.begun() => Ok(()),
         error = flush(&inner) => Err(error),
+        () = open(&inner, &drain) => Ok(()),
         () = compact(&inner, &drain) => Ok(()),
         () = expire(&inner) => Ok(()),
         () = refresh(&inner) => Ok(()),
     }
+}
+
+/// Makes columns of what the start has found in the WAL, before somebody has to wait for them. Not past the memory that there is for spans.
+async fn open(inner: &Inner, drain: &Drain) {
+    let threads = Threads::new("open", inner.world.work, 1, inner.options.merge_nice);
+    let (contents, drain, max_bytes) = (inner.contents.clone(), drain.clone(), inner.options.max_memory_bytes);
+    let go_on = move |contents: &Contents| !drain.is_begun() && contents.memory().0 < max_bytes;
+    if let Err(error) = threads.run(move || contents.open_packed(|| go_on(&contents))).await {
+        tracing::warn!(%error, "the first queries wait for what the start has found in the WAL");
+    }
+    std::future::pending().await
 }
 
 async fn flush(inner: &Arc<Inner>) -> MaintainError {

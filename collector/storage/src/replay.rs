@@ -19,12 +19,23 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    checkpoint::Expired, contents::Blocks, decode::Decoded, errors::OpenError, flush::FlushError, stats::Event,
-    storage::Inner, wal::Entry,
+    checkpoint::Expired,
+    contents::Blocks,
+    decode::Encoded,
+    errors::OpenError,
+    flush::FlushError,
+    memtable::{Arrival, Packed},
+    side_by_side::processors,
+    stats::Event,
+    storage::Inner,
+    wal::Entry,
 };
 
 /// Records that wait for a decoder, for each of them.
 const WAITING: usize = 4;
+
+/// As columns spans take about as much as on the wire, and a batch so much more.
+const BATCH_BYTES: usize = 8 << 10;
 
 /// What the blocks of a store hold of the logs.
 pub struct InBlocks {
@@ -84,7 +95,7 @@ pub fn replay(inner: &Inner, blocks: &InBlocks, recently_ms: u64) -> Result<u64,
         })?;
         return full.map(|()| spans);
     }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors();
     let (to_decoders, waiting) = mpsc::sync_channel::<Wanted>(WAITING * threads);
     // It goes with the last decoder: should all of them fail, who sends is told and does not wait for ever.
     let waiting = Arc::new(Mutex::new(waiting));
@@ -131,7 +142,7 @@ fn read(inner: &Inner, blocks: &InBlocks, recently_ms: u64, mut want: impl FnMut
                 Ok(decoded) => decoded,
                 Err(error @ HeadError::Version(_)) => return Err(OpenError::Record { seq, error }),
                 Err(error) => {
-                    inner.left_out(seq, "head", &error);
+                    inner.counts.left_out(seq, "head", &error);
                     continue;
                 }
             };
@@ -185,15 +196,20 @@ fn flush_patiently(inner: &Inner) -> Result<bool, FlushError> {
     }
 }
 
+/// Has the spans of a record found. They become columns when somebody looks at them: a start does not wait for that.
 fn publish(inner: &Inner, Wanted { seq, head, spans }: Wanted) -> u64 {
-    match inner.decoder.decode(head.codec, spans, head.raw_bytes, head.spans) {
-        Ok(Decoded { spans, count, .. }) => {
-            inner.contents.publish(&head.tenant, seq, head.redelivery, spans, || ());
-            count.into()
-        }
+    // What it was cut out of is not kept for it.
+    let record = Encoded::of(&head, Bytes::copy_from_slice(&spans));
+    let traces = match inner.decoder.check(&record) {
+        Ok(traces) => traces,
         Err(error) => {
-            inner.left_out(seq, "undecodable", &error);
-            0
+            inner.counts.left_out(seq, "undecodable", &error);
+            return 0;
         }
-    }
+    };
+    let (decoder, counts) = (inner.decoder.clone(), inner.counts.clone());
+    let open = move || decoder.open(&record).inspect_err(|error| counts.left_out(seq, "undecodable", error)).ok();
+    let packed = Packed { traces, bytes: head.raw_bytes as usize + BATCH_BYTES, open: Box::new(open) };
+    inner.contents.publish(&head.tenant, seq, head.redelivery, Arrival::Packed(packed), || ());
+    head.spans.into()
 }

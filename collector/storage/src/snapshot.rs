@@ -10,15 +10,16 @@ use crate::{
     block::{Block, BlockError, GoOn, trace_in},
     columns::{Resource, write_otlp},
     contents::Instant,
-    memtable::Table,
+    memtable::{Table, open_all},
+    stats::{Counts, Event},
 };
 
 /// What was stored for one tenant at one instant. What comes later is not seen. Cheap to clone.
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) instant: Instant,
-    /// See [`SnapshotError::Lost`].
-    pub(crate) lost: u64,
+    /// For [`SnapshotError::Lost`].
+    pub(crate) counts: Arc<Counts>,
     /// Whether threads may be started.
     pub(crate) work: Work,
 }
@@ -60,15 +61,21 @@ impl Snapshot {
         &self.instant.blocks.whole
     }
 
-    /// Why spans may be missing: the blocks that cannot be read, and what was lost before it was in one.
+    /// Why spans may be missing: the blocks that cannot be read, and what was lost before it was in one. To be asked after
+    /// [`Self::memory`]: reading that may come upon something.
     pub fn damaged(&self) -> impl Iterator<Item = SnapshotError> + '_ {
         let blocks = self.instant.blocks.damaged.iter().map(|(_, error)| error.clone().into());
-        blocks.chain((self.lost > 0).then_some(SnapshotError::Lost(self.lost)))
+        let lost = || Some(self.counts.all(Event::LeftOutRecord)).filter(|lost| *lost > 0).map(SnapshotError::Lost);
+        blocks.chain(std::iter::once_with(lost).flatten())
     }
 
     /// What is in memory, oldest first.
     pub fn memory(&self) -> impl Iterator<Item = Memory> + '_ {
-        self.instant.tables.iter().map(|(table, places)| Memory { table: table.clone(), places: places.clone() })
+        self.instant.tables.iter().map(|(table, places)| Memory {
+            table: table.clone(),
+            places: places.clone(),
+            work: self.work,
+        })
     }
 }
 
@@ -78,12 +85,14 @@ pub struct Memory {
     table: Arc<Table>,
     /// The batches that count.
     places: Range<usize>,
+    work: Work,
 }
 
 impl Memory {
-    /// The batches, in memory form, in the order in which they came.
-    pub fn batches(&self) -> Vec<RecordBatch> {
-        self.table.batches(&self.places).iter().map(|batch| batch.columns().clone()).collect()
+    /// The batches, in memory form, in the order in which they came. Soon after a start it takes as long as making columns of them, for as
+    /// long as `go_on` says yes; after a no some have no spans.
+    pub fn batches(&self, go_on: &(dyn Fn() -> bool + Sync)) -> Vec<RecordBatch> {
+        open_all(&self.table.batches(&self.places), self.work, go_on)
     }
 
     /// The places of the batches that hold spans of a trace.
@@ -91,12 +100,12 @@ impl Memory {
         self.table.find_places(trace, &self.places).iter().map(|place| place - self.places.start).collect()
     }
 
-    /// A resource of one of the batches.
+    /// A resource of one of the batches whose columns were given.
     pub fn resource(&self, id: u64) -> Option<Resource> {
         self.table.resource(id)
     }
 
-    /// All resources of the batches.
+    /// All resources of the batches whose columns were given.
     pub fn resources(&self) -> Vec<Resource> {
         self.table.resources()
     }
@@ -111,7 +120,7 @@ fn in_memory(table: &Table, places: &Range<usize>, trace: &TraceId, go_on: GoOn<
     let mut out = Vec::new();
     for batch in table.find(trace, places) {
         let before = out.len();
-        // It cannot fail: the batch came from the builder, and the rows are its.
+        // It cannot fail: the rows are the batch's.
         if let Err(error) = write_otlp(batch.columns(), &batch.rows_of(trace), |id| table.resource(id), &mut out) {
             tracing::error!(%error, "a batch in memory cannot be read");
         }

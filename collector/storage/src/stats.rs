@@ -125,6 +125,12 @@ impl Counts {
         }
     }
 
+    /// Takes note that a record of the WAL cannot be used.
+    pub(crate) fn left_out(&self, seq: u64, reason: &'static str, error: &dyn std::error::Error) {
+        self.add(Event::LeftOutRecord, reason, 1);
+        tracing::error!(seq, %error, "a WAL record was left out");
+    }
+
     /// How often so far, for any reason.
     pub fn all(&self, event: Event) -> u64 {
         event.reasons().iter().map(|reason| self.get(event, reason)).sum()

@@ -26,11 +26,12 @@ use crate::{
     checkpoint::{self, Checkpoint},
     compact::{CompactError, Compactor, Room, Sizes},
     contents::{Contents, Instant},
-    decode::{DecodeError, Decoded, Decoder},
+    decode::{DecodeError, Decoded, Decoder, Encoded},
     errors::{AppendError, OpenError, TooManyTenants},
     flush::Flusher,
     identity::Identity,
     maintain::{self, MaintainError},
+    memtable::Arrival,
     owner::Owner,
     place::Place,
     recent::Recent,
@@ -39,7 +40,7 @@ use crate::{
     retention,
     retention::SteadyClock,
     snapshot::Snapshot,
-    stats::{Counts, Event, Stats},
+    stats::{Counts, Stats},
     store::{Store, StoreError},
     sweep::Sweeper,
     tail::{Cursor, Tail, TailError},
@@ -73,7 +74,7 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Files of blocks are deleted so long after they are no longer listed: longer than any query takes.
     pub sweep_delay: Duration,
-    /// How much merges give way to those who take spans in: see [`Threads::new`].
+    /// How much merges, and what a start leaves to be done, give way to those who take spans in: see [`Threads::new`].
     pub merge_nice: u8,
     /// What is kept.
     pub retention: retention::Limits,
@@ -91,14 +92,14 @@ pub(crate) struct Inner {
     pub(crate) wal: Wal,
     pub(crate) contents: Arc<Contents>,
     pub(crate) batches: Batches,
-    pub(crate) decoder: Decoder,
+    pub(crate) decoder: Arc<Decoder>,
     pub(crate) recent: Recent,
     pub(crate) world: World,
     pub(crate) options: Options,
     pub(crate) compactor: Compactor,
     /// For merges.
     pub(crate) merging: Threads,
-    /// Makes blocks of what is in memory, on one thread: the allocator keeps what each thread has freed for that thread.
+    /// Makes blocks of what is in memory, one at a time.
     pub(crate) flushing: Threads,
     pub(crate) flusher: Flusher,
     pub(crate) refresher: Refresher,
@@ -189,7 +190,7 @@ impl Storage {
             wal,
             contents,
             batches,
-            decoder: Decoder::default(),
+            decoder: Arc::default(),
             recent: Recent::new(requests),
             world,
             options,
@@ -234,7 +235,7 @@ impl Storage {
     /// # Errors
     /// When it is not what it says. All are final.
     pub fn decode(&self, codec: Codec, payload: Bytes, raw_bytes: u32, spans: u32) -> Result<Decoded, DecodeError> {
-        self.0.decoder.decode(codec, payload, raw_bytes, spans)
+        self.0.decoder.decode(&Encoded { codec, payload, raw_bytes, spans })
     }
 
     /// Appends a batch: `head` and `payload` as they will lie in the WAL, and what `payload` decodes to. When the future
@@ -252,7 +253,7 @@ impl Storage {
         async move {
             let (_ticket, _place) = (ticket, place);
             let seq = appended.await?;
-            inner.contents.publish(&head.tenant, seq, head.redelivery, decoded.spans, || {
+            inner.contents.publish(&head.tenant, seq, head.redelivery, Arrival::Open(decoded.spans), || {
                 if let Some(batch) = head.batch {
                     inner.batches.note(batch);
                 }
@@ -408,19 +409,13 @@ impl Inner {
     }
 
     pub(crate) fn snapshot(&self, instant: Instant) -> Snapshot {
-        Snapshot { instant, lost: self.counts.all(Event::LeftOutRecord), work: self.world.work }
+        Snapshot { instant, counts: self.counts.clone(), work: self.world.work }
     }
 
     /// Whether there is memory for more spans, besides those that are coming.
     pub(crate) fn has_room(&self, coming: usize) -> Result<(), AppendError> {
         let (used, budget) = (self.contents.memory().0 + coming, self.options.max_memory_bytes);
         if used < budget { Ok(()) } else { Err(AppendError::Memory { used, budget }) }
-    }
-
-    /// Takes note that a record of the WAL cannot be used.
-    pub(crate) fn left_out(&self, seq: u64, reason: &'static str, error: &dyn std::error::Error) {
-        self.counts.add(Event::LeftOutRecord, reason, 1);
-        tracing::error!(seq, %error, "a WAL record was left out");
     }
 }
 

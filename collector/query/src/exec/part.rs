@@ -50,14 +50,14 @@ impl Part {
         Ok(block.groups()?.into_iter().enumerate().map(group).collect())
     }
 
-    /// The batches of a table in memory.
-    pub fn of_memory(memory: &Memory) -> Vec<Self> {
+    /// The batches of a table in memory. After a no from `go_on` some have no spans.
+    pub fn of_memory(memory: &Memory, go_on: &(dyn Fn() -> bool + Sync)) -> Vec<Self> {
         let part = |batch: RecordBatch| Self {
             rows: batch.num_rows(),
             schema: batch.schema(),
             place: Place::Memory { memory: memory.clone(), batch },
         };
-        memory.batches().into_iter().map(part).collect()
+        memory.batches(go_on).into_iter().map(part).collect()
     }
 
     /// Some of its rows. Of a row group no more is read than these. Blocking.

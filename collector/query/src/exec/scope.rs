@@ -70,21 +70,25 @@ pub struct Links {
 }
 
 impl Scope {
-    /// Of all that was stored at an instant; what is read goes on the budget of the cache. Blocking.
+    /// Of all that was stored at an instant; what is read goes on the budget of the cache. When the query may not go on, spans are missing
+    /// from it: see [`Self::check`]. Blocking.
     pub fn open(snapshot: &Snapshot, cache: &Cache) -> Self {
         let mut scope = Self {
             cache: cache.clone(),
             parts: Vec::new(),
             blocks: Vec::new(),
             memory: Vec::new(),
-            missing: Mutex::new(snapshot.damaged().map(|error| error.to_string()).collect()),
+            missing: Mutex::default(),
             kept_bytes: AtomicUsize::new(0),
             memory_roots: InMemory::new(),
         };
         for memory in snapshot.memory() {
-            let parts = scope.add(Part::of_memory(&memory));
+            let may_go_on = || scope.check().is_ok();
+            let parts = Part::of_memory(&memory, &may_go_on);
+            let parts = scope.add(parts);
             scope.memory.push((memory, parts));
         }
+        scope.missing.lock().extend(snapshot.damaged().map(|error| error.to_string()));
         for block in snapshot.blocks() {
             match Part::of_block(block) {
                 Ok(parts) => {

@@ -2,8 +2,13 @@
 //!
 //! Batches are published into the active generation. Once that is large or old enough it is sealed and a new one begins;
 //! a sealed one goes when its blocks are committed. Both happen under the lock of `contents`.
+//!
+//! A start only checks what the WAL holds and notes its traces: such a batch becomes columns when somebody looks at it.
 
+mod batch;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,14 +23,13 @@ use clew_common::ids::Tenant;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+pub use batch::{Arrival, Packed, open_all};
 pub use table::Table;
-
-use crate::columns::Spans;
 
 /// The batches that will become blocks together.
 pub struct Generation {
     tables: RwLock<HashMap<Tenant, Arc<Table>>>,
-    bytes: AtomicUsize,
+    bytes: Arc<AtomicUsize>,
     batches: AtomicUsize,
     /// The lowest number of a WAL record in it.
     first_seq: Mutex<Option<u64>>,
@@ -37,7 +41,7 @@ impl Generation {
     pub fn begin() -> Self {
         Self {
             tables: RwLock::default(),
-            bytes: AtomicUsize::new(0),
+            bytes: Arc::default(),
             batches: AtomicUsize::new(0),
             first_seq: Mutex::new(None),
             begun: Instant::now(),
@@ -61,11 +65,11 @@ impl Generation {
     }
 
     /// Publishes the spans of the WAL record `seq`: from now on they can be found.
-    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, spans: Spans) {
-        let table =
-            self.table(tenant).unwrap_or_else(|| self.tables.write().entry(tenant.clone()).or_default().clone());
-        let grown = table.insert(seq, redelivery, spans);
-        self.bytes.fetch_add(grown, Ordering::Relaxed);
+    pub fn publish(&self, tenant: &Tenant, seq: u64, redelivery: bool, arrival: Arrival) {
+        let begin = || Arc::new(Table::new(self.bytes.clone()));
+        let table = self.table(tenant);
+        let table = table.unwrap_or_else(|| self.tables.write().entry(tenant.clone()).or_insert_with(begin).clone());
+        table.insert(seq, redelivery, arrival);
         self.batches.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first_seq.lock();
         *first = Some(first.map_or(seq, |first| first.min(seq)));

@@ -1,51 +1,25 @@
 //! One tenant's batches of a generation.
 
-use std::{collections::HashMap, ops::Range, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use arrow_array::{FixedSizeBinaryArray, RecordBatch, cast::AsArray};
 use clew_common::{ids::TraceId, ranges::SeqRanges};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
-use crate::{
-    columns::{Resource, Spans},
-    schema::core,
-};
-
-/// A batch of spans in memory. Never changes.
-#[derive(Clone)]
-pub struct Batch {
-    columns: RecordBatch,
-    /// The number of the WAL record that it came from.
-    seq: u64,
-}
-
-impl Batch {
-    /// Its columns, in memory form.
-    pub fn columns(&self) -> &RecordBatch {
-        &self.columns
-    }
-
-    /// The rows of a trace.
-    pub fn rows_of(&self, trace: &TraceId) -> Vec<usize> {
-        let Some(ids) = self.trace_ids() else { return Vec::new() };
-        ids.value_data()
-            .chunks_exact(16)
-            .enumerate()
-            .filter(|(_, id)| id == trace.as_bytes())
-            .map(|(row, _)| row)
-            .collect()
-    }
-
-    fn trace_ids(&self) -> Option<&FixedSizeBinaryArray> {
-        self.columns.column(core::TRACE_ID).as_fixed_size_binary_opt()
-    }
-}
+use super::batch::{Arrival, Batch, Packed, ids};
+use crate::columns::{Resource, Spans};
 
 /// One tenant's batches. Readers look at those that were there when they came: `len`.
-#[derive(Default)]
 pub struct Table {
     inner: RwLock<Inner>,
+    opened: Arc<Opened>,
     /// The block that they become, once its writing has begun: its id, and when it was begun.
     block: OnceLock<(Uuid, u64)>,
 }
@@ -53,13 +27,46 @@ pub struct Table {
 #[derive(Default)]
 struct Inner {
     batches: Vec<Batch>,
-    resources: HashMap<u64, Resource>,
     /// First and last link of the chain of a trace's batches.
     traces: hashbrown::HashMap<[u8; 16], Chain>,
     links: Vec<Link>,
     seqs: SeqRanges,
     may_duplicate: bool,
-    bytes: usize,
+}
+
+/// What batches have besides their columns. Those that are opened later still come to it.
+#[derive(Default)]
+struct Opened {
+    resources: RwLock<HashMap<u64, Resource>>,
+    /// Bytes of memory of this table, and of all tables of its generation.
+    bytes: AtomicUsize,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl Opened {
+    /// Keeps the resources of some spans; gives about how many bytes these and their columns take.
+    fn keep(&self, Spans { batch, resources }: &Spans) -> usize {
+        let mut bytes = batch.get_array_memory_size();
+        let mut known = self.resources.write();
+        for resource in resources {
+            known.entry(resource.id).or_insert_with(|| {
+                bytes += resource.message.as_ref().map_or(0, |message| message.len()) + 96;
+                resource.clone()
+            });
+        }
+        bytes
+    }
+
+    fn grow(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.of_all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// By bytes that were added.
+    fn shrink(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.of_all.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -81,49 +88,47 @@ const TRACE_BYTES: usize = 40;
 const LINK_BYTES: usize = 8;
 
 impl Table {
-    /// Adds the spans of the WAL record `seq`; returns by how many bytes the table grew, about.
-    pub fn insert(&self, seq: u64, redelivery: bool, spans: Spans) -> usize {
-        let Spans { batch, resources } = spans;
-        let mut grown = batch.get_array_memory_size();
-        let batch = Batch { columns: batch, seq };
+    /// Without any. It counts its bytes in `of_all` too.
+    pub fn new(of_all: Arc<AtomicUsize>) -> Self {
+        Self {
+            inner: RwLock::default(),
+            opened: Arc::new(Opened { of_all, ..Opened::default() }),
+            block: OnceLock::new(),
+        }
+    }
+
+    /// Adds the spans of the WAL record `seq`.
+    pub fn insert(&self, seq: u64, redelivery: bool, arrival: Arrival) {
+        match arrival {
+            Arrival::Open(spans) => {
+                let bytes = self.opened.keep(&spans);
+                let batch = Batch::new(spans.batch, seq);
+                self.add(&batch, ids(batch.columns()), bytes, redelivery);
+            }
+            Arrival::Packed(Packed { traces, bytes, open }) => {
+                let opened = self.opened.clone();
+                let open = move || {
+                    let spans = open()?;
+                    opened.grow(opened.keep(&spans));
+                    opened.shrink(bytes);
+                    Some(spans.batch)
+                };
+                self.add(&Batch::packed(Box::new(open), seq), &traces, bytes, redelivery);
+            }
+        }
+    }
+
+    fn add(&self, batch: &Batch, traces: &[[u8; 16]], bytes: usize, redelivery: bool) {
+        // First: whoever finds it may open it, and then knows better.
+        self.opened.grow(bytes);
         let mut inner = self.inner.write();
-        let inner = &mut *inner;
-        inner.seqs.insert(seq);
+        inner.seqs.insert(batch.seq());
         inner.may_duplicate |= redelivery;
-        for resource in resources {
-            inner.resources.entry(resource.id).or_insert_with(|| {
-                grown += resource.message.as_ref().map_or(0, |message| message.len()) + 96;
-                resource
-            });
-        }
         let number = inner.batches.len() as u32;
-        let mut before: Option<[u8; 16]> = None;
-        for id in batch.trace_ids().into_iter().flat_map(|ids| ids.value_data().as_chunks::<16>().0) {
-            if before == Some(*id) {
-                continue;
-            }
-            before = Some(*id);
-            let link = inner.links.len() as u32;
-            match inner.traces.entry(*id) {
-                hashbrown::hash_map::Entry::Vacant(entry) => {
-                    entry.insert(Chain { first: link, last: link });
-                    grown += TRACE_BYTES;
-                }
-                hashbrown::hash_map::Entry::Occupied(mut entry) => {
-                    let last = &mut inner.links[entry.get().last as usize];
-                    if last.batch == number {
-                        continue;
-                    }
-                    last.next = link;
-                    entry.get_mut().last = link;
-                }
-            }
-            inner.links.push(Link { batch: number, next: END });
-            grown += LINK_BYTES;
-        }
-        inner.batches.push(batch);
-        inner.bytes += grown;
-        grown
+        let indexed = inner.index(number, traces);
+        inner.batches.push(batch.clone());
+        drop(inner);
+        self.opened.grow(indexed);
     }
 
     /// The block that the batches become: its id and its time, which are the same in every attempt to write it. The second value
@@ -140,7 +145,7 @@ impl Table {
 
     /// Bytes of memory, about.
     pub fn bytes(&self) -> usize {
-        self.inner.read().bytes
+        self.opened.bytes.load(Ordering::Relaxed)
     }
 
     /// Those of the batches at some places that hold spans of a trace.
@@ -166,17 +171,17 @@ impl Table {
 
     /// The place of the first batch from a WAL record whose number is as said.
     pub fn first_where(&self, is: impl Fn(u64) -> bool) -> Option<usize> {
-        self.inner.read().batches.iter().position(|batch| is(batch.seq))
+        self.inner.read().batches.iter().position(|batch| is(batch.seq()))
     }
 
-    /// A resource of one of the batches.
+    /// A resource of one of the batches whose columns were looked at.
     pub fn resource(&self, id: u64) -> Option<Resource> {
-        self.inner.read().resources.get(&id).cloned()
+        self.opened.resources.read().get(&id).cloned()
     }
 
-    /// All resources of the batches.
+    /// All resources of the batches whose columns were looked at.
     pub fn resources(&self) -> Vec<Resource> {
-        self.inner.read().resources.values().cloned().collect()
+        self.opened.resources.read().values().cloned().collect()
     }
 
     /// The numbers of the WAL records that the batches came from.
@@ -191,6 +196,31 @@ impl Table {
 }
 
 impl Inner {
+    /// Notes the traces of batch `number`; gives about how many bytes that takes.
+    fn index(&mut self, number: u32, traces: &[[u8; 16]]) -> usize {
+        let mut grown = 0;
+        for id in traces.chunk_by(|a, b| a == b).filter_map(|run| run.first()) {
+            let link = self.links.len() as u32;
+            match self.traces.entry(*id) {
+                hashbrown::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(Chain { first: link, last: link });
+                    grown += TRACE_BYTES;
+                }
+                hashbrown::hash_map::Entry::Occupied(mut entry) => {
+                    let last = &mut self.links[entry.get().last as usize];
+                    if last.batch == number {
+                        continue;
+                    }
+                    last.next = link;
+                    entry.get_mut().last = link;
+                }
+            }
+            self.links.push(Link { batch: number, next: END });
+            grown += LINK_BYTES;
+        }
+        grown
+    }
+
     fn places(&self, trace: &TraceId, within: &Range<usize>) -> impl Iterator<Item = usize> {
         let mut at = self.traces.get(trace.as_bytes()).map_or(END, |chain| chain.first);
         let places = std::iter::from_fn(move || {

@@ -9,7 +9,10 @@ use clew_common::{
 use uuid::Uuid;
 
 use super::{AGENT, append, batch, find, open, trace};
-use crate::{Claim, DecodeError, decode::Decoder};
+use crate::{
+    Claim, DecodeError,
+    decode::{Decoder, Encoded},
+};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_appended_is_found_by_its_tenant_at_once_and_after_a_restart() {
@@ -141,7 +144,7 @@ async fn memory_that_is_kept_for_a_batch_is_nobody_elses_until_it_is_given_up() 
 fn a_batch_that_is_not_what_it_says_is_refused() {
     let decoder = Decoder::default();
     let decode = |codec, payload, raw_bytes, spans| {
-        decoder.decode(codec, payload, raw_bytes, spans).map(|decoded| decoded.count)
+        decoder.decode(&Encoded { codec, payload, raw_bytes, spans }).map(|decoded| decoded.count)
     };
     let raw = batch(&[1, 2], "x");
     let size = raw.len() as u32;
@@ -160,4 +163,32 @@ fn a_batch_that_is_not_what_it_says_is_refused() {
         decode(Codec::Identity, zero.clone(), zero.len() as u32, 1),
         Err(DecodeError::BadSpans { count: 1, .. })
     ));
+}
+
+#[test]
+fn a_batch_that_has_passed_the_check_opens_to_the_same_columns_after_others_that_have_not() {
+    let decoder = Decoder::default();
+    let encoded = |raw: &Bytes, spans| {
+        let payload = zstd::bulk::compress(raw, 1).unwrap().into();
+        Encoded { codec: Codec::Zstd, payload, raw_bytes: raw.len() as u32, spans }
+    };
+    let good = encoded(&batch(&[1, 1, 2, 1], "x"), 4);
+    let columns = decoder.decode(&good).unwrap().spans.batch;
+    for broken in [batch(&[0], "x"), batch(&[1, 2, 3], "long").slice(..40), batch(&[1], "x")] {
+        assert!(decoder.check(&encoded(&broken, 3)).is_err());
+        assert_eq!(decoder.check(&good).unwrap(), [[1; 16], [2; 16], [1; 16]]);
+        let _ = decoder.open(&encoded(&broken, 3));
+        assert_eq!(decoder.open(&good).unwrap().batch, columns);
+    }
+    // Text that is none, behind the check's back.
+    let mut raw = batch(&[1], "name").to_vec();
+    let name = raw.windows(4).position(|bytes| bytes == b"name").unwrap();
+    raw[name] = 0xff;
+    assert!(decoder.open(&encoded(&raw.into(), 1)).is_err());
+    assert_eq!(decoder.open(&good).unwrap().batch, columns);
+    // There is room for more than it says by now, and it has more.
+    decoder.check(&encoded(&batch(&[1; 3000], "large"), 3000)).unwrap();
+    let twice = good.payload.repeat(2).into();
+    let twice = Encoded { payload: twice, ..good };
+    assert!(matches!(decoder.check(&twice), Err(DecodeError::Compression { .. })));
 }

@@ -50,7 +50,7 @@ fn scan(storage: &Storage) -> (u64, bool) {
     let snapshot = snapshot(storage);
     let mut partial = snapshot.damaged().count() > 0;
     let mut spans: u64 =
-        snapshot.memory().flat_map(|memory| memory.batches()).map(|batch| batch.num_rows() as u64).sum();
+        snapshot.memory().flat_map(|memory| memory.batches(&|| true)).map(|batch| batch.num_rows() as u64).sum();
     for batch in snapshot.blocks().iter().flat_map(|block| block.batches(3)) {
         match batch {
             Ok(batch) => spans += batch.num_rows() as u64,

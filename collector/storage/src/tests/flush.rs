@@ -1,14 +1,18 @@
 //! Spans become blocks, and blocks become larger ones.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use bytes::Bytes;
 use clew_common::{
     ids::Tenant,
     log::{Disk, SimDisk},
-    otlp::record::BatchKey,
+    otlp::record::{BatchKey, Codec},
+    shutdown,
 };
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use prost::Message;
 
-use super::{AGENT, append, find, open, store};
+use super::{AGENT, append, append_as, batch, find, open, store, trace};
 use crate::Claim;
 
 fn segments(disk: &SimDisk) -> usize {
@@ -175,4 +179,50 @@ async fn a_replay_of_more_than_memory_may_hold_makes_blocks() {
         assert_eq!(find(&storage, "default", seq as u8), [format!("batch {seq}")]);
     }
     assert_eq!(find(&storage, "default", 200).len(), 100);
+}
+
+/// A batch with a resource, in which each span says the same at length: as columns it takes little of what it takes on the wire.
+fn repeating(traces: &[u8]) -> Bytes {
+    let mut decoded = TracesData::decode(batch(traces, &"x".repeat(1000))).unwrap();
+    decoded.resource_spans[0].schema_url = "https://example.com/schema".to_owned();
+    decoded.encode_to_vec().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_start_has_found_is_opened_while_nobody_asks_and_counts_as_it_did() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, 16 << 20).storage;
+    for seq in 1..=3 {
+        let raw = repeating(&[seq; 100]);
+        let raw_bytes = raw.len() as u32;
+        append_as(&storage, "a", seq.into(), (Codec::Identity, raw, raw_bytes), 100).await.unwrap();
+    }
+    let before = storage.stats().memory_bytes;
+    drop(storage);
+    disk.kill();
+    let storage = open(&disk, 16 << 20).storage;
+    assert!(storage.stats().memory_bytes > 2 * before, "{} and {before}", storage.stats().memory_bytes);
+    let (stopper, drain) = shutdown::channel();
+    let work = tokio::spawn(storage.clone().maintain(drain));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(storage.stats().memory_bytes, before);
+    stopper.drain();
+    work.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_start_has_found_goes_into_a_block_with_its_resource_though_nobody_looked_at_it() {
+    let disk = SimDisk::new();
+    let raw = repeating(&[1, 2]);
+    let raw_bytes = raw.len() as u32;
+    let storage = open(&disk, 16 << 20).storage;
+    append_as(&storage, "a", 1, (Codec::Identity, raw, raw_bytes), 2).await.unwrap();
+    drop(storage);
+    disk.kill();
+    let storage = open(&disk, 16 << 20).storage;
+    storage.flush().unwrap();
+    assert_eq!((storage.stats().memory_bytes, storage.stats().block_spans), (0, 2));
+    let parts = storage.snapshot(&Tenant::new("a").unwrap()).trace(&trace(1));
+    let found = TracesData::decode(parts[0].clone().unwrap()).unwrap();
+    assert_eq!(found.resource_spans[0].schema_url, "https://example.com/schema");
 }

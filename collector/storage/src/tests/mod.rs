@@ -82,12 +82,12 @@ pub(crate) fn store(disk: &SimDisk) -> Arc<dyn Store> {
     Arc::new(Folder::new(Arc::new(disk.clone()), Path::new("/store/blocks")))
 }
 
-fn trace(number: u8) -> TraceId {
+pub(crate) fn trace(number: u8) -> TraceId {
     TraceId::new([number; 16]).unwrap()
 }
 
 /// An uncompressed batch with one span for each trace.
-fn batch(traces: &[u8], name: &str) -> Bytes {
+pub(crate) fn batch(traces: &[u8], name: &str) -> Bytes {
     let span = |number: &u8| Span {
         trace_id: vec![*number; 16],
         span_id: vec![*number; 8],

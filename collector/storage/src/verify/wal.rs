@@ -10,7 +10,10 @@ use clew_common::{
 use tokio::runtime::Builder;
 
 use super::{Damage, Peek};
-use crate::{columns::Spans, decode::Decoder};
+use crate::{
+    columns::Spans,
+    decode::{Decoder, Encoded},
+};
 
 /// Read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -119,7 +122,7 @@ pub fn read_wal(
 /// Opens a record's payload, or says why it cannot be used.
 pub(super) fn open(decoder: &Decoder, payload: &Bytes) -> Result<(Head, Spans), String> {
     let (head, at) = Head::decode(payload).map_err(|error| error.to_string())?;
-    match decoder.decode(head.codec, payload.slice(at..), head.raw_bytes, head.spans) {
+    match decoder.decode(&Encoded::of(&head, payload.slice(at..))) {
         Ok(decoded) => Ok((head, decoded.spans)),
         Err(error) => Err(error.to_string()),
     }

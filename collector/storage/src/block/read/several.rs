@@ -1,18 +1,12 @@
 //! Looks a trace up in several blocks at once.
 
-use std::{
-    panic::resume_unwind,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use clew_common::{ids::TraceId, log::Work};
 
 use super::{Block, BlockError, GoOn};
+use crate::side_by_side::side_by_side;
 
 /// The spans of a trace in some blocks, in the order of the blocks: of each that has any what [`Block::trace_while`] gives. After a no
 /// some are missing. Blocking.
@@ -20,11 +14,8 @@ use super::{Block, BlockError, GoOn};
 /// A trace is in more than one block until they have been merged, and each takes as long as the others: threads that live for no longer
 /// share those that are not in the cache.
 pub fn trace_in(blocks: &[&Block], trace: &TraceId, work: Work, go_on: GoOn<'_>) -> Vec<Result<Bytes, BlockError>> {
-    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     let threads = match work {
-        Work::Threads => {
-            blocks.iter().filter(|block| !block.cache.has_trace(block.meta.id, *trace)).count().min(*CORES)
-        }
+        Work::Threads => blocks.iter().filter(|block| !block.cache.has_trace(block.meta.id, *trace)).count(),
         Work::Inline => 1,
     };
     let next = AtomicUsize::new(0);
@@ -35,15 +26,7 @@ pub fn trace_in(blocks: &[&Block], trace: &TraceId, work: Work, go_on: GoOn<'_>)
         });
         blocks.collect::<Vec<_>>()
     };
-    let mut found = thread::scope(|scope| {
-        let spawn = |_| thread::Builder::new().name("lookup".to_owned()).spawn_scoped(scope, look_up).ok();
-        let beside: Vec<_> = (1..threads).map_while(spawn).collect();
-        let mut found = look_up();
-        for thread in beside {
-            found.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        found
-    });
+    let mut found: Vec<_> = side_by_side(threads, "lookup", look_up).into_iter().flatten().collect();
     found.sort_unstable_by_key(|(at, _)| *at);
     found.into_iter().filter_map(|(_, found)| found.transpose()).collect()
 }

@@ -11,7 +11,7 @@ use prost::Message;
 use super::{columns, has_raw, otlp, pair, request, span, spans, text};
 use crate::{
     columns::{Builder, attributes::MAX_COLUMNS},
-    decode::Decoder,
+    decode::{Decoder, Encoded},
     schema,
 };
 
@@ -75,9 +75,9 @@ fn a_large_scope_is_not_repeated_for_any_number_of_spans() {
     let checked = walk::check(&with(300_000, 250), |_| ()).unwrap();
     let left = filter::without(&with(300_000, 250), &checked.bad);
     let batch = left.repeat(4);
-    let decoded =
-        Decoder::default().decode(Codec::Identity, batch.clone().into(), batch.len() as u32, 4 * checked.spans);
-    assert_eq!(decoded.unwrap().count, 4 * checked.spans);
+    let (raw_bytes, spans) = (batch.len() as u32, 4 * checked.spans);
+    let batch = Encoded { codec: Codec::Identity, payload: batch.into(), raw_bytes, spans };
+    assert_eq!(Decoder::default().decode(&batch).unwrap().count, spans);
 }
 
 #[test]
