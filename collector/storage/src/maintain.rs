@@ -72,7 +72,9 @@ async fn open(inner: &Inner, drain: &Drain) {
     let threads = Threads::new("open", inner.world.work, 1, inner.options.merge_nice);
     let (contents, drain, max_bytes) = (inner.contents.clone(), drain.clone(), inner.options.max_memory_bytes);
     let go_on = move |contents: &Contents| !drain.is_begun() && contents.memory().0 < max_bytes;
-    if let Err(error) = threads.run(move || contents.open_packed(|| go_on(&contents))).await {
+    let opened = threads.run(move || contents.open_packed(|| go_on(&contents))).await;
+    drop(threads);
+    if let Err(error) = opened {
         tracing::warn!(%error, "the first queries wait for what the start has found in the WAL");
     }
     std::future::pending().await
