@@ -2,7 +2,7 @@
 //!
 //! Data flows: `storage` (append) -> WAL (`clew_common::log`) -> `memtable` -> `flush` -> `block`, on a `store`.
 //! `place` keeps memory for a batch, `decode` opens and checks it, `columns` turns it into Arrow; `allocator` is what
-//! memory comes from.
+//! memory comes from, `side_by_side` shares work among processors.
 //! `contents` is what can be found now, of which a `snapshot` is one instant; a `tail` follows it. `batches` remembers which
 //! batches of which agents are durable, `checkpoint` those whose WAL is gone. `catalogue` and `replay` put it all together again
 //! at start. `owner` says whose a block is, `refresh` finds those of other collectors of the store. The crate knows no gRPC.

@@ -67,7 +67,7 @@ pub fn dependencies(
     range: Range,
     budget: &Budget,
 ) -> Result<Dependencies, Stopped> {
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let mut looked: Vec<(usize, Option<usize>)> = Vec::new();
     for (at, (block, parts)) in scope.blocks.iter().enumerate() {
         if range.meets(block.meta().start_min, block.meta().start_max) {

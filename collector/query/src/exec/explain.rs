@@ -94,7 +94,7 @@ pub fn explain(
     options: ExplainOptions,
     budget: &Budget,
 ) -> Result<Explained, Stopped> {
-    let mut scope = Scope::open(snapshot, &cache.within(budget));
+    let mut scope = Scope::open(snapshot, &cache.within(budget))?;
     let either = baseline.map(|baseline| {
         let operands = vec![selection.clone(), baseline.clone()];
         Expr { kind: ExprKind::Logic { op: LogicOp::Or, operands }, at: At::default() }

@@ -115,7 +115,7 @@ impl Matches {
     /// # Errors
     /// When the budget is spent.
     pub fn next(&mut self, cache: &Cache, budget: &Budget, within: Duration) -> Result<Matched, Stopped> {
-        let scope = Scope::open(&self.snapshot, &cache.within(budget));
+        let scope = Scope::open(&self.snapshot, &cache.within(budget))?;
         let until = Instant::now() + within;
         let mut matched = Matched::default();
         while self.done < scope.parts.len() && matched.otlp.len() < PIECE_BYTES {

@@ -70,9 +70,11 @@ pub struct Links {
 }
 
 impl Scope {
-    /// Of all that was stored at an instant; what is read goes on the budget of the cache. When the query may not go on, spans are missing
-    /// from it: see [`Self::check`]. Blocking.
-    pub fn open(snapshot: &Snapshot, cache: &Cache) -> Self {
+    /// Of all that was stored at an instant; what is read goes on the budget of the cache. Blocking.
+    ///
+    /// # Errors
+    /// When the budget is spent before all that is in memory was opened.
+    pub fn open(snapshot: &Snapshot, cache: &Cache) -> Result<Self, Stopped> {
         let mut scope = Self {
             cache: cache.clone(),
             parts: Vec::new(),
@@ -88,6 +90,7 @@ impl Scope {
             let parts = scope.add(parts);
             scope.memory.push((memory, parts));
         }
+        scope.check()?;
         scope.missing.lock().extend(snapshot.damaged().map(|error| error.to_string()));
         for block in snapshot.blocks() {
             match Part::of_block(block) {
@@ -98,7 +101,7 @@ impl Scope {
                 Err(error) => scope.failed(&error),
             }
         }
-        scope
+        Ok(scope)
     }
 
     /// Leaves out the blocks that cannot be read so. Blocking.

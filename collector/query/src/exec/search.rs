@@ -119,7 +119,7 @@ pub fn search(
     options: SearchOptions,
     budget: &Budget,
 ) -> Result<Searched, Stopped> {
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let filters = Filters::of(pipeline);
     let mut runner = Runner { pipeline, filters, kept: scope.parts.iter().map(|_| Vec::new()).collect() };
     let mut show = Show { fields: shown(&runner), options, room: Room::new() };

@@ -58,8 +58,7 @@ impl Spans {
     /// # Errors
     /// When the budget is spent, or what may be stored twice cannot be read.
     pub fn open(snapshot: &Snapshot, cache: &Cache, budget: &Budget) -> Result<Self, SpansError> {
-        budget.check()?;
-        let mut scope = Scope::open(snapshot, &cache.within(budget));
+        let mut scope = Scope::open(snapshot, &cache.within(budget))?;
         // Spans without their resources would be told as those of nobody.
         scope.keep_blocks(|block| block.resources().map(drop));
         let missing = std::mem::take(&mut *scope.missing.lock());

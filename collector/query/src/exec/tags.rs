@@ -97,7 +97,7 @@ pub fn tag_names(
     if of.is_empty() {
         return Ok(Tags { scopes, ..Tags::default() });
     }
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let some = match filter {
         Some(_) => some_spans(&scope, filter, options.range, budget)?,
         None => all_spans(&scope, options.range),
@@ -143,7 +143,7 @@ pub fn tag_values(
     options: TagOptions,
     budget: &Budget,
 ) -> Result<TagValues, Stopped> {
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let some = some_spans(&scope, filter, options.range, budget)?;
     let found = parallel::map(0..some.parts.len(), |at| {
         budget.check()?;
@@ -181,7 +181,7 @@ pub fn tag_combinations(
     options: TagOptions,
     budget: &Budget,
 ) -> Result<TagCombinations, Stopped> {
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let some = some_spans(&scope, filter, options.range, budget)?;
     let by: Vec<_> = fields.iter().map(|field| FieldAt { field: field.clone(), at: At::new(0, 0) }).collect();
     let found = parallel::map(0..some.parts.len(), |at| {

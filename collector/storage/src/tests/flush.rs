@@ -226,3 +226,16 @@ async fn what_a_start_has_found_goes_into_a_block_with_its_resource_though_nobod
     let found = TracesData::decode(parts[0].clone().unwrap()).unwrap();
     assert_eq!(found.resource_spans[0].schema_url, "https://example.com/schema");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_what_only_looking_into_memory_came_upon() {
+    let disk = SimDisk::new();
+    let storage = open(&disk, 16 << 20).storage;
+    append(&storage, "a", 1, &[1], "x").await.unwrap();
+    let snapshot = storage.snapshot(&Tenant::new("a").unwrap());
+    assert_eq!(snapshot.damaged().count(), 0);
+    // As when a record cannot be opened after the snapshot was made.
+    storage.counts().left_out(7, "undecodable", &std::io::Error::other("it cannot be opened"));
+    assert_eq!(snapshot.damaged().count(), 1);
+    assert_eq!(snapshot.trace(&trace(1)).iter().filter(|part| part.is_err()).count(), 1);
+}

@@ -69,7 +69,7 @@ pub fn metrics(
     options: MetricsOptions,
     budget: &Budget,
 ) -> Result<Measured, Stopped> {
-    let scope = Scope::open(snapshot, &cache.within(budget));
+    let scope = Scope::open(snapshot, &cache.within(budget))?;
     let mut run = Run { scope: &scope, options, budget, exemplars: Vec::new(), inspected_spans: 0 };
     let series = match run.operand(expr)? {
         Operand::Series(series) => series,
